@@ -17,6 +17,7 @@ from topomap.layout import regions
 if TYPE_CHECKING:
     import xarray
 
+    from topomap.profiles import Profiles
     from topomap.similarity import Similarity
 
 Points = NDArray[np.float64]
@@ -51,7 +52,7 @@ class Layout:
     method
         Name of the method or chain that made it.
     dead
-        Which neurons never vary, shape ``(n_neurons,)``; they lie along the bottom.
+        Which neurons never vary, shape ``(n_neurons,)``; they lie along the bottom until the layout is turned.
     params
         Parameters of the method, such that JSON can hold them.
     seed
@@ -107,6 +108,52 @@ class Layout:
     def live(self) -> NDArray[np.int64]:
         """Indices of the neurons that are not dead."""
         return np.flatnonzero(~self.dead)
+
+    def align_to(self, other: Layout, profiles: tuple[Profiles, Profiles] | None = None) -> Layout:
+        """Turn the layout, and reflect it where that helps, so that neurons lie as close as possible to `other`'s.
+
+        The alignment is rigid: nothing is scaled, and the dead turn with the rest, so that their stretch need no longer
+        lie at the bottom. Only turns that keep the region are taken: any for a disc, the 8 symmetries of a square, the
+        12 of a hexagon, and of a mask those of the 8 under which it stays the same. A hull turns about the centroid of
+        its neurons, and is fitted into the frame again where a corner would leave it.
+
+        Parameters
+        ----------
+        other
+            A layout of the same neurons (of another seed, method, checkpoint), or of others if `profiles` are given.
+        profiles
+            For layers of different neurons: the profiles of this layout's layer and of the other's, over the same
+            groups. Neurons of similar profiles are then brought close, as in Krug et al. 2023.
+
+        Returns
+        -------
+        Layout
+            Its provenance lists the alignment under ``"alignments"``.
+
+        Raises
+        ------
+        ValueError
+            If the layouts are of different numbers of neurons and no profiles are given, or the profiles are of other
+            groups or neurons.
+
+        Notes
+        -----
+        With ``R`` orthogonal, the least of ``sum_ij w_ij |x_i R - y_j|^2`` is the largest ``trace(R.T H)``, where
+        ``H = sum_ij w_ij x_i^T y_j`` (Schönemann 1966, doi 10.1007/BF02289451); in the plane its best rotation and best
+        reflection have a closed form, which takes the place of the paper's search in steps of 1 degree. Without
+        profiles, w is 1 for each neuron that is alive in both; with profiles, it is the correlation of the two
+        profiles over the groups where that is positive, 0 elsewhere.
+
+        Examples
+        --------
+        >>> before = Layout([[1, 0], [0, 0.5], [-1, 0]], region="disc")
+        >>> turned = Layout([[0, 1], [-0.5, 0], [0, -1]], region="disc")
+        >>> turned.align_to(before).positions.round(9) + 0.0
+        array([[ 1. , 0. ], [ 0. , 0.5], [-1. , 0. ]])
+        """
+        from topomap.layout.align import align
+
+        return align(self, other, profiles)
 
     def to_xarray(self) -> xarray.Dataset:
         """Return positions and dead neurons over the dimensions ``neuron`` and ``axis``; the rest as attributes."""
