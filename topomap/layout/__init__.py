@@ -5,6 +5,7 @@ from topomap.layout.forces import Force, Graph, Swarm
 from topomap.layout.methods import FEWEST, embed
 from topomap.layout.neighbors import TSNE, UMAP
 from topomap.layout.som import SOM
+from topomap.layout.som_batch import BatchSOM
 from topomap.layout.spectral import MDS, PCA, Random
 from topomap.layout.spread import Spread
 
@@ -16,6 +17,7 @@ __all__ = [
     "TSNE",
     "UMAP",
     "Algorithm",
+    "BatchSOM",
     "Force",
     "Graph",
     "Layout",

@@ -17,6 +17,7 @@ from topomap.layout.base import Algorithm, Layout, Points
 from topomap.layout.forces import Force, Graph, Swarm
 from topomap.layout.neighbors import TSNE, UMAP
 from topomap.layout.som import SOM
+from topomap.layout.som_batch import BatchSOM
 from topomap.layout.spectral import MDS, PCA, Random
 from topomap.layout.spread import FILLED, Spread
 from topomap.run import versions
@@ -30,6 +31,7 @@ METHODS: Mapping[str, Any] = {
     "umap": UMAP,
     "tsne": TSNE,
     "som": SOM,
+    "som-batch": BatchSOM,
     "force": Force,
     "graph": Graph,
     "swarm": Swarm,
@@ -61,8 +63,8 @@ def embed(
         From `correlate`.
     method
         - a name: ``"spread"`` (the default), which fills the region evenly; ``"tsne"`` and ``"umap"``, free layouts
-          whose gaps mean something; ``"random"``, ``"pca"``, ``"mds"``, ``"som"``, ``"force"``, ``"graph"``,
-          ``"swarm"``;
+          whose gaps mean something; ``"random"``, ``"pca"``, ``"mds"``, ``"som"``, ``"som-batch"``, ``"force"``,
+          ``"graph"``, ``"swarm"``;
         - a chain such as ``"umap+spread"``, whose later steps start from the earlier;
         - an instance with parameters, ``topomap.layout.TSNE(perplexity=10)``, or a sequence of them as a chain;
         - any object with scikit-learn's ``fit_transform`` (or ``fit``, as ``openTSNE.TSNE()``). It is given the

@@ -103,13 +103,18 @@ def _compact(similarity: Similarity) -> NDArray[np.float64]:
     Training moves cells along differences of feature vectors, so a rotation of the features rotates the cells and
     changes no winner; rotating them into their own span makes training several times cheaper where they are long.
     """
-    if similarity.features is None or similarity.absolute:
-        n_components = min(_COORDINATES, similarity.n_neurons - 2)
-        return principal_coordinates(similarity, max(1, n_components))
-    rows = similarity.features.astype(np.float64)
+    rows = rows_of(similarity).astype(np.float64)
     if rows.shape[1] > len(rows):
         return np.ascontiguousarray(np.linalg.qr(rows.T)[1].T)
     return rows
+
+
+def rows_of(similarity: Similarity) -> NDArray[Any]:
+    """Return the features, or coordinates of classical scaling where only distances are known."""
+    if similarity.features is None or similarity.absolute:
+        n_components = min(_COORDINATES, similarity.n_neurons - 2)
+        return principal_coordinates(similarity, max(1, n_components))
+    return similarity.features
 
 
 def _nearest_to_cells(init: Points, side: int) -> NDArray[np.int64]:
