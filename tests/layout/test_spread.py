@@ -185,7 +185,7 @@ def test_pressure_evens_out_a_crowd():
 
 def test_regions_that_cannot_be_filled_are_refused():
     values, _ = sheet(side=4)
-    with pytest.raises(ValueError, match="'spread' fills a 'disc', 'square'; got region='hull'"):
+    with pytest.raises(ValueError, match="'spread' fills a 'disc', 'square', 'hexagon' or a mask; got region='hull'"):
         tm.embed(tm.correlate(values), region="hull")
     with pytest.raises(ValueError, match="region must be one of"):
         Spread(region="hexagn")(tm.correlate(values), None, np.random.default_rng(0))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from topomap._check import choice, same_length
 from topomap.layout import regions
+from topomap.layout.regions import Region
 
 if TYPE_CHECKING:
     import xarray
@@ -48,7 +49,9 @@ class Layout:
         Shape ``(n_neurons, 2)``, in the unit frame [-1, 1]^2 (the unit disc for ``region="disc"``). Positions of
         another frame are accepted: all are then shifted and scaled, alike along both axes, to fill the unit frame.
     region
-        What the neurons fill: ``"disc"``, ``"square"``, or only their own ``"hull"``.
+        What the neurons fill: ``"disc"``, ``"square"``, ``"hexagon"`` (regular, in the unit disc, a side at the bottom),
+        only their own ``"hull"``, or a mask: a boolean array of any shape, True inside, the first row at the top. A mask
+        is cut to what is True, its longer side spans [-1, 1], and it is kept as a `Region`.
     method
         Name of the method or chain that made it.
     dead
@@ -73,7 +76,7 @@ class Layout:
     """
 
     positions: Points
-    region: str = "hull"
+    region: str | Region = "hull"
     method: str = "given"
     dead: NDArray[np.bool_] = None  # type: ignore[assignment]
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -81,7 +84,7 @@ class Layout:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        choice("region", self.region, regions.REGIONS)
+        object.__setattr__(self, "region", regions.check(self.region))
         positions = np.array(self.positions, dtype=np.float64)
         if positions.ndim != 2 or positions.shape[1] != 2:
             raise ValueError(f"positions must have shape (n_neurons, 2); got {positions.shape}.")
@@ -155,19 +158,54 @@ class Layout:
 
         return align(self, other, profiles)
 
+    def spread(self, region: Any = "disc") -> Layout:
+        """Return the layout with its neurons spread evenly over a region, neighbours kept.
+
+        Geometry alone moves them: pressure evens out their density, then each takes a site of its own. A layout that
+        also looks at the similarity is the chain ``embed(similarity, "umap+spread")``.
+
+        Parameters
+        ----------
+        region
+            ``"disc"``, ``"square"``, ``"hexagon"`` or a mask.
+
+        Returns
+        -------
+        Layout
+            Its method is this one's with ``"+even"``. Dead neurons take the lowest sites.
+
+        Raises
+        ------
+        ValueError
+            If the region is none that can be filled.
+
+        Examples
+        --------
+        >>> Layout([[0, 0], [1, 0], [1, 1], [9, 9]], method="mine").spread("square")
+        Layout(mine+even: 4 neurons in a square)
+        """
+        from topomap.layout.spread.even import even
+
+        return even(self, region)
+
     def to_xarray(self) -> xarray.Dataset:
         """Return positions and dead neurons over the dimensions ``neuron`` and ``axis``; the rest as attributes."""
         import xarray
 
         attrs: dict[str, Any] = {
-            "region": self.region,
+            "region": str(self.region),
             "method": self.method,
             "params": json.dumps(self.params),
             "provenance": json.dumps(self.provenance),
         }
         if self.seed is not None:
             attrs["seed"] = self.seed
-        data = {"position": (("neuron", "axis"), np.array(self.positions)), "dead": (("neuron",), np.array(self.dead))}
+        data: dict[str, Any] = {
+            "position": (("neuron", "axis"), np.array(self.positions)),
+            "dead": (("neuron",), np.array(self.dead)),
+        }
+        if isinstance(self.region, regions.Mask):
+            data["mask"] = (("row", "column"), np.array(self.region.pixels))
         return xarray.Dataset(data, coords={"axis": ["x", "y"]}, attrs=attrs)
 
     @classmethod
@@ -176,7 +214,7 @@ class Layout:
         attrs = dataset.attrs
         return cls(
             positions=dataset["position"].values,
-            region=attrs["region"],
+            region=dataset["mask"].values if "mask" in dataset else attrs["region"],
             method=attrs["method"],
             dead=dataset["dead"].values.astype(bool),
             params=json.loads(attrs["params"]),
@@ -213,7 +251,7 @@ class Layout:
         return cls.from_xarray(store.read_dataset(path, f"{under}/{name}"))
 
     def __repr__(self) -> str:
-        where = {"disc": "in a disc", "square": "in a square", "hull": "in their hull"}[self.region]
+        where = "in their hull" if self.region == "hull" else f"in a {self.region}"
         dead = f", {int(self.dead.sum())} dead" if self.dead.any() else ""
         seed = "" if self.seed is None else f", seed {self.seed}"
         return f"Layout({self.method}: {self.n_neurons} neurons {where}{dead}{seed})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ from topomap.layout import regions
 from topomap.layout.base import Algorithm, Layout, Points
 from topomap.layout.forces import Force, Graph, Swarm
 from topomap.layout.neighbors import TSNE, UMAP
+from topomap.layout.regions import Region
 from topomap.layout.som import SOM
 from topomap.layout.som_batch import BatchSOM
 from topomap.layout.spectral import MDS, PCA, Random
-from topomap.layout.spread import FILLED, Spread
+from topomap.layout.spread import Spread
 from topomap.run import versions
 from topomap.similarity import Similarity
 
@@ -51,7 +52,7 @@ Method = str | Algorithm | Sequence[Any] | Any
 def embed(
     similarity: Similarity,
     method: Method | None = None,
-    region: str | None = None,
+    region: str | Region | NDArray[np.bool_] | None = None,
     seed: int = 0,
     preset: str | None = None,
 ) -> Layout:
@@ -70,8 +71,10 @@ def embed(
         - any object with scikit-learn's ``fit_transform`` (or ``fit``, as ``openTSNE.TSNE()``). It is given the
           features, or the distances if its ``metric`` is ``"precomputed"``, and a seed if its ``random_state`` is None.
     region
-        What the neurons are scaled to fill: ``"disc"`` (the default), ``"square"`` (each axis on its own) or
-        ``"hull"`` (their own outline, in the frame; not with ``"spread"``).
+        What the neurons are scaled to fill: ``"disc"`` (the default), ``"square"`` (each axis on its own),
+        ``"hexagon"``, a mask (a 2-D boolean array of any shape, True inside, the first row at the top) or ``"hull"``
+        (their own outline, in the frame; not with ``"spread"``). A free layout is drawn into a hexagon or a mask about
+        its deepest place, at the largest size at which all neurons lie inside.
     seed
         The same seed gives the same bytes on the same machine. Global random states are left as they are.
     preset
@@ -110,7 +113,7 @@ def embed(
         choice("preset", preset, PRESETS)
     method = method if method is not None else "spread" if preset is None else "umap+swarm"
     region = region if region is not None else "disc" if preset is None else "square"
-    choice("region", region, regions.REGIONS)
+    region = regions.check(region)
     dead = np.asarray(similarity.dead, dtype=bool)
     steps = [(name, _bound(step, region, int(dead.sum()))) for name, step in _steps(method)]
     rng = np.random.default_rng(seed)
@@ -222,16 +225,16 @@ def _step(part: Any) -> tuple[str, Any]:
     raise unknown("method", part, tuple(METHODS))
 
 
-def _bound(step: Any, region: str, n_dead: int) -> Any:
+def _bound(step: Any, region: str | Region, n_dead: int) -> Any:
     """Tell a filled layout what it fills, and how many sites the dead neurons take."""
     if not isinstance(step, Spread):
         return step
-    if region not in FILLED:
-        raise ValueError(f"'spread' fills a {listing(FILLED)}; got region={region!r}.")
+    if region == "hull":
+        raise ValueError(f"'spread' fills a {listing(regions.SHAPES)} or a mask; got region='hull'.")
     return replace(step, region=region, spare=n_dead)
 
 
-def _place(positions: Points, dead: NDArray[np.bool_], region: str, last: Any) -> Points:
+def _place(positions: Points, dead: NDArray[np.bool_], region: str | Region, last: Any) -> Points:
     """Put live and dead neurons into the region; a filled layout is there already."""
     if not isinstance(last, Spread):
         return regions.fit(positions, dead, region)
@@ -245,7 +248,7 @@ def _parameters(step: Any) -> dict[str, Any]:
     if isinstance(step, FitTransform):
         parameters: dict[str, Any] = getattr(step.estimator, "get_params", dict)()
         return {key: value for key, value in parameters.items() if isinstance(value, str | int | float | bool | None)}
-    return asdict(step) if is_dataclass(step) and not isinstance(step, type) else {}
+    return {f.name: getattr(step, f.name) for f in fields(step)} if is_dataclass(step) else {}
 
 
 def _too_few(n_live: int, n: int) -> str:

@@ -13,16 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from topomap._check import choice
+from topomap.layout.regions import Region, check
 
 if TYPE_CHECKING:
     from topomap.layout.spread.ground import Ground
     from topomap.similarity import Similarity
 
 Points = NDArray[np.float64]
-
-#: Regions that can be filled.
-FILLED = ("disc", "square")
 
 
 class Stage(NamedTuple):
@@ -63,7 +60,7 @@ class Spread:
     n_steps
         Iterations of the fluid.
     region
-        ``"disc"`` or ``"square"``; `embed` sets it.
+        ``"disc"``, ``"square"``, ``"hexagon"`` or a mask; `embed` sets it.
     spare
         Sites left free along the bottom, for dead neurons; `embed` sets it.
 
@@ -85,7 +82,7 @@ class Spread:
 
     perplexity: float = 30
     n_steps: int = 300
-    region: str | None = None
+    region: str | Region | None = None
     spare: int = 0
 
     def __call__(self, similarity: Similarity, init: Points | None, rng: np.random.Generator) -> Points:
@@ -123,5 +120,5 @@ class Spread:
     def _ground(self, n_live: int) -> Ground:
         from topomap.layout.spread.ground import Ground
 
-        region = choice("region", "disc" if self.region is None else self.region, FILLED)
+        region = check("disc" if self.region is None else self.region, hulls=False)
         return Ground(region, n_live + self.spare, self.spare)

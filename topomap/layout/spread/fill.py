@@ -23,9 +23,6 @@ Index = NDArray[np.int64]
 #: How far the last relaxation takes a neuron from its site, and below which distance neurons repel, in spacings.
 _LEASH, _REPEL = 0.42, 0.9
 
-#: Neurons nearer to the border than this slide along it.
-_BORDER = 0.9
-
 
 def flow(points: Points, ground: Ground, pull: sparse.csr_array, scales: NDArray[Any], bar: Any) -> None:
     """Move points, in place, by attraction at shrinking length scales, under pressure."""
@@ -95,16 +92,12 @@ def relax(ground: Ground, site_of: Index, pull: sparse.csr_array, n_steps: int =
     near = _nearest_sites(ground.sites, 18)
     edges = _edges(pull)
     drawn, pushed = np.empty_like(points), np.empty_like(points)
-    rim = ground.depth(home) < _BORDER
+    slide = ground.along_border(home)
     for _ in range(n_steps):
         kernels.attract(points, *edges, 1.0, drawn)
         kernels.repel(points, near, at, site_of, _REPEL, pushed)
         away = points + 0.3 * drawn + pushed - home
-        if ground.region == "square":
-            away[ground.half - np.abs(home) < _BORDER] = 0
-        else:
-            normal = home[rim] / np.maximum(np.linalg.norm(home[rim], axis=1, keepdims=True), 1e-9)
-            away[rim] -= (away[rim] * normal).sum(axis=1, keepdims=True) * normal
+        slide(away)
         length = np.linalg.norm(away, axis=1)
         far = length > _LEASH
         away[far] *= (_LEASH / length[far])[:, None]

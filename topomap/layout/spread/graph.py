@@ -59,6 +59,8 @@ def components(similarity: Similarity, n_components: int) -> Points:
     """
     from threadpoolctl import threadpool_limits
 
+    if similarity.coactivity is not None:
+        return similarity.coactivity.components(n_components)
     features = similarity.features
     if features is None or similarity.absolute:
         features = similarity.matrix()

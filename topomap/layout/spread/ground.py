@@ -1,11 +1,12 @@
 """The region as ground to fill: its sites, its walls, and the pressure that spreads neurons over it.
 
-Lengths are in spacings: one site is one unit of area, so a region of n sites is a square of side sqrt(n) or a disc of
-radius sqrt(n / pi).
+Lengths are in spacings: one site is one unit of area, so a region of n sites is the unit frame's scaled to the area n, a
+square of side sqrt(n) or a disc of radius sqrt(n / pi).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn, idctn
 
+from topomap.layout.regions import Region, shape_of
+from topomap.layout.regions.lattice import lowest
 from topomap.layout.spread import kernels
 
 Points = NDArray[np.float64]
@@ -25,28 +28,44 @@ _SMOOTH = 0.8
 _CAP = 1.5
 
 
+#: Sites nearer to the border than this lie along it; where its direction turns by more than 45 degrees within as much,
+#: they lie in a corner.
+_BORDER, _CORNER = 0.9, np.sqrt(0.5)
+
+#: Parts of a grid cell, and of cells along a side at most, by which the cells that walls cut are measured.
+_PARTS, _MOST_PARTS = 8, 4096
+
+
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """A disc or a square of `n` sites, of which the last `spare` are left free along the bottom.
+    """A region of `n` sites, of which the last `spare` are left free along the bottom.
 
     Parameters
     ----------
     region
-        ``"disc"`` or ``"square"``.
+        ``"disc"``, ``"square"``, ``"hexagon"``, a mask or a `Region`.
     n
         Number of sites.
     spare
         Number of sites that stay free.
     """
 
-    region: str
+    region: str | Region
     n: int
     spare: int = 0
 
-    @property
+    @cached_property
+    def shape(self) -> Region:
+        """The region in the unit frame."""
+        shape = shape_of(self.region)
+        if shape is None:
+            raise ValueError("a hull cannot be filled: it is what the neurons themselves span.")
+        return shape
+
+    @cached_property
     def half(self) -> float:
-        """Half the side of the square, or the radius of the disc."""
-        return float(np.sqrt(self.n) / 2 if self.region == "square" else np.sqrt(self.n / np.pi))
+        """Half the side of the frame."""
+        return float(np.sqrt(self.n / self.shape.area))
 
     @cached_property
     def sites(self) -> Points:
@@ -60,59 +79,43 @@ class Ground:
 
     @cached_property
     def _ordered(self) -> Points:
-        every = self._rows() if self.region == "square" else self._hexagons()
-        if not self.spare:
-            return every
-        order = np.lexsort((np.abs(every[:, 0]), every[:, 1].round(6)))
-        last = np.zeros(len(every), dtype=bool)
-        last[order[: self.spare]] = True
+        every = self.shape.sites(self.n) * self.half
+        last = lowest(every, self.spare)
         return np.concatenate([every[~last], every[last]])
-
-    def _rows(self) -> Points:
-        """Rows whose counts differ by one at most, each spaced evenly."""
-        n_rows = max(1, round(np.sqrt(self.n)))
-        counts = np.diff(np.round(np.linspace(0, self.n, n_rows + 1)).astype(int))
-        side = 2 * self.half
-        x = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
-        y = np.repeat((np.arange(n_rows) + 0.5) / n_rows, counts)
-        return np.column_stack([x, y]) * side - self.half
-
-    def _hexagons(self) -> Points:
-        """Return the innermost sites of a hexagonal lattice whose cells have area 1."""
-        pitch = np.sqrt(2 / np.sqrt(3))
-        reach = int(1.2 * self.half / pitch) + 3
-        i, j = np.meshgrid(np.arange(-reach, reach + 1), np.arange(-reach, reach + 1))
-        lattice = np.column_stack([((i + 0.5 * (j % 2)) * pitch).ravel(), (j * pitch * np.sqrt(3) / 2).ravel()])
-        lattice -= [0.25 * pitch, 0.15 * pitch]  # off the centre of symmetry, so that few sites are equally far
-        inner = lattice[np.argsort((lattice**2).sum(axis=1), kind="stable")[: self.n]]
-        return np.asarray(inner - inner.mean(axis=0))
 
     def depth(self, points: Points) -> NDArray[np.float64]:
         """How far within the region points lie."""
-        if self.region == "square":
-            return np.asarray(self.half - np.abs(points).max(axis=1))
-        return np.asarray(self.half - np.linalg.norm(points, axis=1))
+        return np.asarray(self.shape.depth(points / self.half) * self.half)
 
     def clamp(self, points: Points) -> None:
         """Bring points that are outside onto the border, in place."""
-        if self.region == "square":
-            np.clip(points, -self.half, self.half, out=points)
-            return
-        radius = np.linalg.norm(points, axis=1)
-        outside = radius > self.half
-        points[outside] *= (self.half / radius[outside])[:, None]
+        points[:] = self.shape.clamp(points / self.half) * self.half
+
+    def along_border(self, home: Points) -> Callable[[Points], None]:
+        """Return what takes from moves, in place, their way out of the region where home lies along its border.
+
+        In corners it leaves none of the move.
+        """
+        rim = np.flatnonzero(self.depth(home) < _BORDER)
+        places = home[rim] / self.half
+        normal = self.shape.normal(places)
+        along = np.column_stack([-normal[:, 1], normal[:, 0]])
+        straight = np.ones(len(rim), dtype=bool)
+        for step in (-_BORDER, _BORDER):
+            straight &= (self.shape.normal(places + step / self.half * along) * normal).sum(axis=1) > _CORNER
+
+        def slide(moves: Points) -> None:
+            moves[rim] = ((moves[rim] * along).sum(axis=1) * straight)[:, None] * along
+
+        return slide
 
     def start(self, scores: Points) -> Points:
-        """Fill the region by the ranks of two coordinates; squares map to circles of the same area."""
+        """Fill the region by the ranks of two coordinates (see `Region.fill`)."""
         n = len(scores)
         ranks = np.empty((n, 2))
         for axis in range(2):
-            ranks[np.argsort(scores[:, axis], kind="stable"), axis] = (np.arange(n) + 0.5) / n - 0.5
-        points = ranks * np.sqrt(self.n)
-        if self.region != "square":
-            radius = np.linalg.norm(points, axis=1)
-            points *= (np.abs(points).max(axis=1) / np.maximum(radius, 1e-12) * 2 / np.sqrt(np.pi))[:, None]
-        return np.asarray(points)
+            ranks[np.argsort(scores[:, axis], kind="stable"), axis] = (2 * np.arange(n) + 1) / n - 1
+        return self.shape.fill(ranks, self.sites / self.half) * self.half
 
     def press(self, points: Points, times: int = 1) -> None:
         """Move points, in place, so that their density evens out.
@@ -140,12 +143,15 @@ class Ground:
 
     @cached_property
     def _walls(self) -> NDArray[np.float64]:
+        """The share of each cell that lies outside the region, and the spare sites, as density."""
         cells = self._cells
-        walls = np.zeros((cells, cells))
-        if self.region != "square":
-            fine = (np.arange(8 * cells) + 0.5) * self._spacing / 8 - self.half
-            outside = fine[:, None] ** 2 + fine**2 > self.half**2
-            walls = outside.reshape(cells, 8, cells, 8).mean(axis=(1, 3))
+        parts = max(1, min(_PARTS, _MOST_PARTS // cells))
+        steps = (2 * np.arange(parts * cells) + 1) / (parts * cells) - 1
+        walls = np.empty((cells, cells))
+        for row, y in enumerate(steps.reshape(cells, parts)):
+            places = np.stack(np.meshgrid(steps, y), axis=-1).reshape(-1, 2)
+            outside = ~self.shape.contains(places)
+            walls[row] = outside.reshape(parts, cells, parts).mean(axis=(0, 2))
         if self.spare:
             kernels.deposit(np.ascontiguousarray(self.spare_sites), -self.half, self._spacing, walls)
         return walls

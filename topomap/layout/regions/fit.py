@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Points = NDArray[np.float64]
+from topomap.layout.regions.lattice import lowest
+from topomap.layout.regions.names import SHAPES, shape_of
+from topomap.layout.regions.shapes import Region
 
-REGIONS = ("disc", "square", "hull")
+Points = NDArray[np.float64]
 
 #: How far apart dead neurons lie at most.
 _DEAD_SPACING = 0.08
@@ -18,11 +20,14 @@ _DEAD_SHARE = 0.3
 #: Angle of the arc at the bottom of a disc that dead neurons fill before a second row is begun.
 _DEAD_ANGLE = 2 * np.pi / 3
 
+#: Places along each axis among which the deepest one of a region is looked for.
+_STEPS = 129
+
 #: A coordinate that varies by less than this share of the other one is constant.
 _FLAT = 1e-9
 
 
-def fit(positions: Points, dead: NDArray[np.bool_], region: str) -> Points:
+def fit(positions: Points, dead: NDArray[np.bool_], region: str | Region) -> Points:
     """Place live neurons in the region and dead ones along its bottom.
 
     Parameters
@@ -34,7 +39,8 @@ def fit(positions: Points, dead: NDArray[np.bool_], region: str) -> Points:
     region
         ``"disc"``: scaled alike along both axes, about the centre of the smallest circle around the neurons, into the
         unit disc. ``"square"``: each axis scaled to [-1, 1]. ``"hull"``: scaled alike along both axes into the
-        frame, centred.
+        frame, centred. ``"hexagon"`` or a mask: scaled alike along both axes, the centre of the smallest circle around
+        the neurons where the region is deepest, to the largest size at which all lie inside.
 
     Returns
     -------
@@ -43,10 +49,17 @@ def fit(positions: Points, dead: NDArray[np.bool_], region: str) -> Points:
     Notes
     -----
     Where there are dead neurons the live ones leave them a band: one row, or several closer ones where there are many,
-    on the bottom rim of the disc or along the bottom edge.
+    on the bottom rim of the disc or along the bottom edge, or the lowest sites of a lattice over another region.
     """
     out = np.zeros((len(dead), 2))
     n_dead = int(dead.sum())
+    if region not in ("disc", "square", "hull"):
+        shape = shape_of(region)
+        assert shape is not None  # only a hull can have none
+        sites, floor = _bottom(shape, n_dead, len(dead))
+        out[~dead] = _into_shape(positions, shape, floor)
+        out[dead] = sites
+        return out
     if region == "disc":
         sites, inner = _rim(n_dead, len(dead))
         live = inner * _into_disc(positions)
@@ -62,16 +75,21 @@ def fit(positions: Points, dead: NDArray[np.bool_], region: str) -> Points:
     return out
 
 
-def contains(positions: Points, region: str, slack: float = 1e-9) -> bool:
-    """Whether all positions lie within the unit frame's region."""
+def contains(positions: Points, region: str | Region, slack: float = 1e-9) -> bool:
+    """Whether all positions lie within the unit frame's region; that of a hull is the frame."""
+    shape = shape_of(region) or SHAPES["square"]
+    return bool(shape.contains(positions, slack).all())
+
+
+def normalise(positions: Points, region: str | Region) -> Points:
+    """Scale alike along both axes into the unit frame, or into its region."""
     if region == "disc":
-        return bool(np.all(np.linalg.norm(positions, axis=1) <= 1 + slack))
-    return bool(np.all(np.abs(positions) <= 1 + slack))
-
-
-def normalise(positions: Points, region: str) -> Points:
-    """Scale alike along both axes into the unit frame, or into the unit disc."""
-    return _into_disc(positions) if region == "disc" else _into_frame(positions, height=2)
+        return _into_disc(positions)
+    if region in ("square", "hull"):
+        return _into_frame(positions, height=2)
+    shape = shape_of(region)
+    assert shape is not None  # only a hull can have none
+    return _into_shape(positions, shape)
 
 
 def sunflower(n: int) -> Points:
@@ -107,6 +125,46 @@ def _into_square(points: Points) -> Points:
     varies = width > _FLAT * width.max()
     out: Points = np.where(varies, 2 * (points - low) / np.where(varies, width, 1) - 1, 0.0)
     return np.clip(out, -1, 1)
+
+
+def _into_shape(points: Points, shape: Region, floor: float = -np.inf) -> Points:
+    """Scale into what of a region lies above the floor, about its deepest place, as large as it holds them all."""
+    if not len(points):
+        return points.copy()
+    centred = points - smallest_circle(points)
+    steps = np.linspace(-1, 1, _STEPS)
+    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+    room = np.minimum(shape.depth(grid), grid[:, 1] - floor)
+    centre = grid[room.argmax()]
+    radius = float(np.linalg.norm(centred, axis=1).max())
+    if radius <= 0:
+        return np.asarray(centre + 0 * centred)
+
+    def inside(scale: float) -> bool:
+        placed = centre + scale * centred
+        return bool((placed[:, 1] >= floor).all() and shape.contains(placed, 0).all())
+
+    # regions with dents hold some large sizes and not some smaller ones: look from the largest down
+    low = high = 3 / radius
+    while not inside(low) and low * radius > room.max():
+        low, high = 0.97 * low, low
+    low = min(low, high)
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if inside(middle) else (low, middle)
+    while not inside(low):
+        low *= 0.97
+    return np.asarray(centre + low * centred)
+
+
+def _bottom(shape: Region, n_dead: int, n_total: int) -> tuple[Points, float]:
+    """Return the lowest sites of a region, and the lowest y left to the living."""
+    if not n_dead:
+        return np.zeros((0, 2)), -np.inf
+    n = max(n_total, int(np.ceil(shape.area / _DEAD_SPACING**2)), int(np.ceil(n_dead / _DEAD_SHARE)))
+    sites = shape.sites(n)
+    sites = sites[lowest(sites, n_dead)]
+    return sites, float(sites[:, 1].max() + np.sqrt(shape.area / n))
 
 
 def smallest_circle(points: Points, n_steps: int = 1000) -> Points:
