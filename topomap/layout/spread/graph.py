@@ -22,7 +22,7 @@ def affinities(indices: NDArray[np.int64], distances: NDArray[Any], perplexity: 
     indices, distances
         Nearest neighbours, shape ``(n, k)``, nearest first.
     perplexity
-        Effective number of neighbours of each neuron; at most nine tenths of ``k``.
+        As for `calibrate`.
 
     Returns
     -------
@@ -30,6 +30,24 @@ def affinities(indices: NDArray[np.int64], distances: NDArray[Any], perplexity: 
         ``(P + P.T) / 2``, shape ``(n, n)``.
     """
     n, k = indices.shape
+    index = (np.repeat(np.arange(n), k), indices.ravel())
+    directed = sparse.csr_array((calibrate(distances, perplexity).ravel(), index), shape=(n, n))
+    both = sparse.csr_array((directed + directed.T) / 2)
+    both.sort_indices()
+    return both
+
+
+def calibrate(distances: NDArray[Any], perplexity: float) -> Points:
+    """Return each row's weights ``exp(-beta d^2)``, summing to 1, beta such that they have the perplexity.
+
+    Parameters
+    ----------
+    distances
+        To the nearest neighbours, shape ``(n, k)``, nearest first.
+    perplexity
+        Effective number of neighbours of each neuron; at most nine tenths of ``k``.
+    """
+    n, k = distances.shape
     squares = distances.astype(np.float64) ** 2
     squares -= squares[:, :1]
     target = np.log(max(1.0, min(perplexity, 0.9 * k)))
@@ -43,12 +61,7 @@ def affinities(indices: NDArray[np.int64], distances: NDArray[Any], perplexity: 
         flat = entropy > target
         low, high = np.where(flat, beta, low), np.where(flat, high, beta)
         beta = np.where(np.isinf(high), np.minimum(2 * beta, 1e30), (low + high) / 2)
-    weights /= total[:, None]
-    index = (np.repeat(np.arange(n), k), indices.ravel())
-    directed = sparse.csr_array((weights.ravel(), index), shape=(n, n))
-    both = sparse.csr_array((directed + directed.T) / 2)
-    both.sort_indices()
-    return both
+    return np.asarray(weights / total[:, None])
 
 
 def components(similarity: Similarity, n_components: int) -> Points:
