@@ -280,12 +280,19 @@ def _means(acts: Activations, groups: Groups) -> tuple[Float, Float]:
     members = sparse.csr_array(groups.membership.T)  # rows x groups, so that a block of rows is a cheap slice
     sums = np.zeros((len(groups), acts.n_neurons))
     squares = np.zeros_like(sums)
-    for part, block in acts.blocks():
+    n = np.maximum(groups.counts, 1)[:, None]
+    if acts.sparse:  # zeros count through the means: nothing is filled up
+        for part, block in acts.sparse_blocks():
+            block = block.astype(np.float64)
+            sums += members[part].T @ block
+            squares += members[part].T @ block.power(2)
+        squares += groups.counts[:, None] * acts.mean**2 - 2 * acts.mean * sums
+        sums -= groups.counts[:, None] * acts.mean
+    for part, block in acts.blocks() if not acts.sparse else ():
         centered = block - acts.mean
         block_members = members[part].T
         sums += block_members @ centered
         squares += block_members @ centered**2
-    n = np.maximum(groups.counts, 1)[:, None]
     means = sums / n
     variance = np.maximum(squares - sums * means, 0) / np.maximum(n - 1, 1)
     return means + acts.mean, np.sqrt(variance / n)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap import _compute
+from topomap import _compute, _sparse
 from topomap._check import at_least, choice, listing, warn
+from topomap._sparse import Coactivity
 from topomap.run import Activations, Moments, Run, versions
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 Float = NDArray[np.float32]
 
-METRICS = ("pearson", "spearman", "cosine", "euclidean")
+METRICS = ("pearson", "spearman", "cosine", "jaccard", "euclidean")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,15 +36,17 @@ class Similarity:
     ----------
     features
         Shape ``(n_neurons, n_features)``: unit rows, or centred raw rows for ``"euclidean"``. None where only a
-        matrix is known (exact cross products kept by moments).
+        matrix is known (exact cross products kept by moments), or `coactivity`.
     metric
-        ``"pearson"``, ``"spearman"``, ``"cosine"`` or ``"euclidean"``.
+        ``"pearson"``, ``"spearman"``, ``"cosine"``, ``"jaccard"`` or ``"euclidean"``.
     absolute
         Whether opposite neurons count as alike: distance ``1 - |r|``.
     dead
         Which neurons never vary, shape ``(n_neurons,)``; they resemble none.
     given
         The matrix of similarities (of distances for ``"euclidean"``) where there are no rows.
+    coactivity
+        What stands for features where values are sparse, or the metric is Jaccard's.
     provenance
         Source, parameters and versions.
 
@@ -60,6 +63,7 @@ class Similarity:
     dead: NDArray[np.bool_]
     absolute: bool = False
     given: Float | None = None
+    coactivity: Coactivity | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -71,11 +75,16 @@ class Similarity:
         """Return all similarities, shape ``(n_neurons, n_neurons)``.
 
         Correlations (absolute ones with ``absolute``) with a diagonal of 1; for ``"euclidean"`` the negative distances.
+        Of sparse values a ValueError above 2**28 entries (16,384 neurons).
         """
         if self.metric == "euclidean":
             out = self.distance()
             return np.negative(out, out=out)
-        if self.features is None:
+        if self.coactivity is not None:
+            way_out = "Use neighbors(k), or distance_block(start, stop) for some rows at a time."
+            _sparse.refuse_dense("the matrix of sparse neurons", self.n_neurons, self.n_neurons, way_out)
+            out = self.coactivity.block(0, self.n_neurons)
+        elif self.features is None:
             assert self.given is not None
             out = self.given.copy()
         else:
@@ -98,7 +107,9 @@ class Similarity:
 
     def distance_block(self, start: int, stop: int) -> Float:
         """Return distances of neurons ``start:stop`` to all, shape ``(stop - start, n_neurons)``."""
-        if self.features is None:
+        if self.coactivity is not None:
+            block = self.coactivity.block(start, stop)
+        elif self.features is None:
             assert self.given is not None
             block = self.given[start:stop].copy()
             if self.metric == "euclidean":
@@ -116,7 +127,8 @@ class Similarity:
         """Find each neuron's nearest neurons.
 
         Exact, from blocks of distances, up to 32,768 neurons; by nearest-neighbour descent (Dong et al. 2011,
-        doi 10.1145/1963405.1963487) above.
+        doi 10.1145/1963405.1963487) above. Of sparse values always exact, from sparse products: neurons that are never
+        active together with one come last, as a fixed random draw among them where all are at distance 1.
 
         Parameters
         ----------
@@ -131,6 +143,8 @@ class Similarity:
         at_least("k", k, 1)
         if k >= self.n_neurons:
             raise ValueError(f"k must be below the number of neurons, {self.n_neurons}; got {k}.")
+        if self.coactivity is not None and self.coactivity.sparse:
+            return self.coactivity.nearest(k, self.absolute)
         if self.features is None or self.n_neurons <= _compute.EXACT_NEIGHBORS:
             return _compute.nearest(self.distance_block, self.n_neurons, k)
         metric = "euclidean" if self.metric == "euclidean" else "cosine"
@@ -143,6 +157,7 @@ class Similarity:
             self,
             features=None if self.features is None else self.features[index],
             given=None if self.given is None else self.given[np.ix_(index, index)],
+            coactivity=None if self.coactivity is None else self.coactivity.take(index),
             dead=self.dead[index],
         )
 
@@ -160,10 +175,14 @@ class Similarity:
             data["features"] = (("neuron", "feature"), self.features)
         if self.given is not None:
             data["given"] = (("neuron", "other"), self.given)
+        if self.coactivity is not None:
+            data |= self.coactivity.variables()
         return xarray.Dataset(data, attrs={"metric": self.metric, "absolute": self.absolute})
 
     def __repr__(self) -> str:
         size = "exact matrix" if self.features is None else f"{self.features.shape[1]} features"
+        if self.coactivity is not None:
+            size = f"{self.coactivity.rows.shape[1]} inputs, {100 * self.coactivity.density:.2g} % active"
         sign = "absolute " if self.absolute else ""
         return f"Similarity({sign}{self.metric}: {self.n_neurons} neurons, {int(self.dead.sum())} dead, {size})"
 
@@ -180,11 +199,13 @@ def correlate(
     ----------
     source
         Activations (their rows are the observations), moments, profiles (the groups are the observations), or an
-        array of shape ``(n_inputs, n_neurons)``.
+        array, sparse or not, of shape ``(n_inputs, n_neurons)``.
     metric
-        ``"pearson"`` (the default), ``"spearman"``, ``"cosine"``, or ``"euclidean"`` (distance of raw values).
+        ``"pearson"`` (the default), ``"spearman"``, ``"cosine"``, ``"jaccard"`` (the inputs on which both are active,
+        that is above 0, over those on which either is; Jaccard 1901, doi 10.5169/seals-266450), or ``"euclidean"``
+        (distance of raw values). Of sparse values all but ``"spearman"`` and ``"euclidean"``.
     absolute
-        Count opposite neurons as alike: distance ``1 - |r|``. Not with ``"euclidean"``.
+        Count opposite neurons as alike: distance ``1 - |r|``. Not with ``"euclidean"`` and ``"jaccard"``.
     preset
         ``"krug2023"``: cosine distance between the neurons' values over the group profiles, as in Krug et al. 2023
         (arXiv 2204.03528, section 3.2); the source must be profiles. A metric that is given goes first.
@@ -215,8 +236,8 @@ def correlate(
             raise ValueError("preset='krug2023' compares neurons by their profiles: pass correlate(tm.profile(...)).")
     metric = metric if metric is not None else "pearson" if preset is None else "cosine"
     choice("metric", metric, METRICS)
-    if absolute and metric == "euclidean":
-        raise ValueError("absolute=True needs metric='pearson', 'spearman' or 'cosine'; got 'euclidean'.")
+    if absolute and metric in ("euclidean", "jaccard"):
+        raise ValueError(f"absolute=True needs metric='pearson', 'spearman' or 'cosine'; got {metric!r}.")
     provenance: dict[str, Any] = {
         "metric": metric, "absolute": absolute, "preset": preset, "source": repr(source), "versions": versions()
     }  # fmt: skip
@@ -237,12 +258,32 @@ def correlate(
         source = Activations.from_array(source)
     at_least("the number of rows to correlate over", source.n_rows, 1)
     provenance["n_rows"] = source.n_rows
-    return Similarity(_rows(source, metric), metric, source.dead, absolute, None, provenance)
+    if source.sparse or metric == "jaccard":
+        pairs = _coactivity(source, metric)
+        dead = source.dead | (pairs.level == 0) if metric == "jaccard" else source.dead
+        return Similarity(None, metric, dead, absolute, None, pairs, provenance)
+    return Similarity(_rows(source, metric), metric, source.dead, absolute, None, None, provenance)
 
 
 def _refuse_run(source: Any) -> None:
     if isinstance(source, Run):
         raise ValueError(f"correlate takes one layer of a run: pass run[layer] with one of {listing(source)}.")
+
+
+def _coactivity(acts: Activations, metric: str) -> Coactivity:
+    """Compare neurons through what is active together, as sparse values and Jaccard's measure ask for."""
+    if metric not in _sparse.MEASURES:
+        raise ValueError(
+            f"metric={metric!r} does not keep sparse values sparse: use one of {listing(_sparse.MEASURES)}, or pass "
+            f"few enough neurons as an array: correlate(acts.values[:, :1000].toarray(), metric={metric!r})."
+        )
+    dead = acts.dead  # raises if a value is not finite
+    if acts.sparse:
+        return _sparse.coactivity(acts.values[:], metric, acts.mean, acts.std, dead)
+    active = np.empty((acts.n_rows, acts.n_neurons), dtype=bool)
+    for where, block in acts.blocks():
+        active[where] = block > 0
+    return _sparse.coactivity(active, metric, acts.mean, acts.std, dead)
 
 
 def _rows(acts: Activations, metric: str) -> Float:
@@ -269,8 +310,10 @@ def _rows(acts: Activations, metric: str) -> Float:
 
 
 def _from_moments(moments: Moments, metric: str, absolute: bool, provenance: dict[str, Any]) -> Similarity:
-    if metric == "spearman":
-        raise ValueError("ranks cannot be computed from moments: record with keep='values', or use metric='pearson'.")
+    if metric in ("spearman", "jaccard"):
+        raise ValueError(
+            f"metric={metric!r} cannot be computed from moments: record with keep='values', or use metric='pearson'."
+        )
     dead = moments.dead
     weight = np.sqrt(moments.count) * moments.mean[:, None]
     if moments.sketch is not None:
@@ -282,17 +325,17 @@ def _from_moments(moments: Moments, metric: str, absolute: bool, provenance: dic
         else:
             rows[dead] = 0
             _compute.normalize_rows(rows)
-        return Similarity(rows, metric, dead, absolute, None, provenance)
+        return Similarity(rows, metric, dead, absolute, None, None, provenance)
     if moments.covariance is None:
         raise ValueError("these moments hold neither covariance nor sketch: record them again with keep='moments'.")
     products = np.asarray(moments.covariance) * max(moments.count - 1, 0)
     if metric == "euclidean":
         squares = np.diag(products)
         gaps = squares[:, None] + squares - 2 * products + (weight - weight.T) ** 2
-        return Similarity(None, metric, dead, False, np.sqrt(np.maximum(gaps, 0)).astype(np.float32), provenance)
+        return Similarity(None, metric, dead, False, np.sqrt(np.maximum(gaps, 0)).astype(np.float32), None, provenance)
     if metric == "cosine":
         products = products + weight * weight.T
     scale = np.sqrt(np.diag(products)) * ~dead
     inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
     given = (products * inverse[:, None] * inverse).astype(np.float32)
-    return Similarity(None, metric, dead, absolute, given, provenance)
+    return Similarity(None, metric, dead, absolute, given, None, provenance)

@@ -162,7 +162,7 @@ def record(
     weights: Path | None = None,
     layers: Annotated[list[str] | None, Several] = None,
     reduce: Annotated[list[str] | None, Several] = None,
-    keep: Literal["values", "moments"] = "values",
+    keep: Literal["values", "sparse", "moments"] = "values",
     by: Annotated[list[str] | None, Several] = None,
     n: int | None = None,
     seed: int = 0,
@@ -196,7 +196,8 @@ def record(
         From positions or tokens to one value per neuron: mean, max, std, min, random, first, last; or positions,
         tokens to keep them as rows. Several are recorded at once.
     keep
-        The values themselves, or moments: statistics whose size does not grow with the data.
+        The values themselves; sparse: those that are not zero; or moments: statistics whose size does not grow with the
+        data.
     by
         Groups that moments are kept for: label, or several columns joined by commas, e.g. label,correct.
     n

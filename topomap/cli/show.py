@@ -46,8 +46,13 @@ def layers_table(run: Run, indent: str = "") -> str:
 
 def _layer_row(record: Record) -> tuple[object, ...]:
     dead = int(record.dead.sum())
-    kept = f"values, {record.values.dtype}" if isinstance(record, Activations) else _moments(record)
+    kept = _values(record) if isinstance(record, Activations) else _moments(record)
     return record.layer, record.reduce, record.n_rows, record.n_neurons, record.n_neurons - dead, dead, kept
+
+
+def _values(record: Activations) -> str:
+    what = f"sparse, {100 * record.density:.2g} % active" if record.sparse else "values"
+    return f"{what}, {record.values.dtype}"
 
 
 def _moments(record: Moments) -> str:

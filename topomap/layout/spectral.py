@@ -138,8 +138,10 @@ class MDS:
 def principal_coordinates(similarity: Similarity, n_components: int) -> Points:
     """Return principal components of the features, or classical scaling of the distances where there are none.
 
-    Components whose variance is rounding noise are 0.
+    Components whose variance is rounding noise are 0. Those of sparse neurons are of the rows that stand for features.
     """
+    if similarity.coactivity is not None:
+        return similarity.coactivity.components(n_components)
     features = None if similarity.absolute else similarity.features
     if features is not None:
         centred = features - features.mean(axis=0, dtype=np.float64)

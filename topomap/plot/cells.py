@@ -63,6 +63,9 @@ def draw_borders(ax: Axes, layout: Layout, border: Path, similarity: Similarity,
 
 
 def _distances(similarity: Similarity, pairs: NDArray[Any]) -> NDArray[np.float64]:
+    if similarity.coactivity is not None:
+        product = similarity.coactivity.pairs(pairs[:, 0], pairs[:, 1]).astype(np.float64)
+        return np.asarray(1 - (np.abs(product) if similarity.absolute else product))
     if similarity.features is None:
         return np.asarray(similarity.distance()[pairs[:, 0], pairs[:, 1]], dtype=np.float64)
     one, other = similarity.features[pairs[:, 0]], similarity.features[pairs[:, 1]]

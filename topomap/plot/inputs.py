@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from topomap._check import at_least, instance_of
 from topomap.layout import Layout
+from topomap.layout.regions import Region
 from topomap.plot import style
 from topomap.plot.grid import arrows, choose_columns, choose_width, describe, make_grid, neurons, show_picture
 from topomap.plot.panel import Dots, Ground, check_marks, draw_bar, draw_map
-from topomap.run import Activations, take_rows
+from topomap.run import Activations
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -36,7 +37,7 @@ def plot_inputs(
     mask: Any | None = None,
     colorbar: bool = True,
     caption: bool | str = True,
-    region: str | None = None,
+    region: str | Region | NDArray[np.bool_] | None = None,
     interpolation: str = "linear",
     extrapolate: str = "auto",
     resolution: int = 100,
@@ -86,9 +87,7 @@ def plot_inputs(
     index = _choose(acts, rows, ids)
     ground = Ground.of(layout, region, resolution, interpolation, extrapolate)
     usable = ~acts.dead
-    spread = np.where(usable, acts.std, 1)
-    scores = np.where(usable, (take_rows(acts.values, index) - acts.mean) / spread, 0)  # acts.scores of these rows
-    values = ground.values(scores, "acts", n_maps=True)
+    values = ground.values(acts.scores_of(index), "acts", n_maps=True)
     live = usable & ~layout.dead
     scale = style.scale(values, limits, cmap, live=live)
     inputs = acts.inputs

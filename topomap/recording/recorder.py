@@ -22,7 +22,7 @@ from topomap.recording.loop import Recording
 from topomap.recording.provenance import told, told_column
 from topomap.recording.reduce import check_reductions
 from topomap.recording.selection import Selection, Selector, lent, select_layers
-from topomap.recording.sinks import Folder, Memory, Streaming, Table, warn_masked
+from topomap.recording.sinks import Folder, Memory, Streaming, Table, warn_dense, warn_masked
 from topomap.recording.state import borrowed
 from topomap.run import Run, versions
 from topomap.store import RunWriter
@@ -36,7 +36,7 @@ def record(
     layers: Selector | Sequence[Selector] | None = None,
     *,
     reduce: str | Sequence[str] = "mean",
-    keep: Literal["values", "moments"] = "values",
+    keep: Literal["values", "sparse", "moments"] = "values",
     by: By | None = None,
     to: str | PathLike[str] | None = None,
     dtype: Literal["float32", "float16"] = "float32",
@@ -87,15 +87,16 @@ def record(
         ``"tokens"``: every place is a row. Layers without places are kept as they are, once, under the reduction
         ``"none"``. Computed in float32 at least.
     keep
-        ``"values"``, or ``"moments"``: streaming statistics whose memory does not grow with the inputs, and no table of
-        inputs.
+        ``"values"``; ``"sparse"``: only the values that are not zero, for layers such as the latents of a sparse
+        autoencoder, of which few are (below about a quarter); or ``"moments"``: streaming statistics whose memory does
+        not grow with the inputs, and no table of inputs.
     by
         Groupings for moments: a column or a tuple of columns, or a list of these, among label, prediction, correct and
         metadata. By default the label, where there is one.
     to
         A run folder to make. Values go there batch by batch, not to memory.
     dtype
-        Of the kept values.
+        Of the kept values. Sparse float16 values are held as float32 in memory, and as float16 in a folder.
     overwrite
         Replace a run that is already at `to`.
     device
@@ -173,14 +174,14 @@ def record(
     >>> run.inputs
     Inputs(10: label, prediction, confidence, correct, thumbnails)
     """
-    choice("keep", keep, ("values", "moments"))
+    choice("keep", keep, ("values", "sparse", "moments"))
     choice("dtype", dtype, ("float32", "float16"))
     choice("nonfinite", nonfinite, ("raise", "mask"))
     if n is not None:
         at_least("n", n, 1)
     ways = check_reductions(reduce)
     groupings = _groupings(by)
-    if groupings is not None and keep == "values":
+    if groupings is not None and keep != "moments":
         raise ValueError(
             "by= groups moments while they stream; group kept values afterwards: topomap.profile(acts, by=...)."
         )
@@ -217,13 +218,14 @@ def record(
         if keep == "moments":
             sink = Streaming(by=groupings or (), seed=seed, writer=writer)
         else:
-            sink = Memory(dtype=dtype) if writer is None else Folder(writer=writer)
+            sparse = keep == "sparse"
+            sink = Memory(dtype=dtype, sparse=sparse) if writer is None else Folder(writer=writer, sparse=sparse)
         recording = Recording(
             model=model,
             reader=BatchReader(model, columns, forward is not None),
             source=source,
             sink=sink,
-            table=Table(kept=keep == "values"),
+            table=Table(kept=keep != "moments"),
             ways=ways,
             by=groupings,
             classes=_class_names(classes, source, model),
@@ -270,6 +272,7 @@ def record(
         }
         provenance = {name: value for name, value in provenance.items() if value != {}}
         warn_masked(sink)
+        warn_dense(sink)
         run = sink.finish(inputs, provenance, interrupt is None)
         if interrupt is not None:
             raise KeyboardInterrupt(

@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import vstack
 
+from topomap import _sparse
 from topomap._check import same_length, warn
 from topomap.recording.moments import MomentAccumulator
 from topomap.run import Activations, Inputs, Moments, Record, Run, constant
@@ -18,13 +21,16 @@ from topomap.store import RunWriter
 Key = tuple[str, int, str]  # layer, call within one forward, reduction
 Columns = Mapping[str, NDArray[Any]]
 
+#: Share of values that are not zero from which on sparse ones save little: an entry takes two numbers.
+DENSE = 0.25
+
 
 @dataclass
 class Rows:
     """Rows of one layer, call and reduction from one batch."""
 
     key: Key
-    values: NDArray[Any]
+    values: Any
     rows: NDArray[np.int64]
     places: NDArray[np.int64] | None = None
 
@@ -43,6 +49,12 @@ class Tally:
     high: NDArray[Any]
     n_rows: int = 0
     n_masked: int = 0
+    n_active: int = 0  # values that are not zero, where they are kept as sparse ones
+
+    @property
+    def density(self) -> float:
+        """Share of the values that are not zero."""
+        return self.n_active / max(self.n_rows * self.n_neurons, 1)
 
     @property
     def n_dead(self) -> int:
@@ -54,6 +66,7 @@ class Tally:
 class Sink(ABC):
     """Takes rows; names layers that were called several times in one forward ``layer#0``, ``layer#1``."""
 
+    sparse: bool = False
     several: set[str] = field(default_factory=set)
     tallies: dict[Key, Tally] = field(default_factory=dict)
 
@@ -83,6 +96,9 @@ class Sink(ABC):
         if len(rows.values):
             np.minimum(tally.low, rows.values.min(axis=0), out=tally.low)
             np.maximum(tally.high, rows.values.max(axis=0), out=tally.high)
+            if self.sparse:  # at once, so that what is dense never outlives its batch
+                rows.values = _sparse.from_dense(rows.values)
+                tally.n_active += rows.values.nnz
             self.append(rows, columns)
 
     @abstractmethod
@@ -120,13 +136,19 @@ class Memory(Sink):
 
     def append(self, rows: Rows, columns: Columns) -> None:
         """Keep rows."""
+        values, given = rows.values, rows.values.data if self.sparse else rows.values
         with np.errstate(over="ignore"):
-            values = rows.values.astype(self.dtype, copy=False)
-        if self.dtype == "float16" and np.isinf(values).any():
+            cast = given.astype(self.dtype, copy=False)
+        if self.dtype == "float16" and np.isinf(cast).any():
             raise ValueError(
-                f"layer {rows.key[0]!r} ({rows.key[2]}) reaches {np.abs(rows.values).max():g}, beyond the range of "
+                f"layer {rows.key[0]!r} ({rows.key[2]}) reaches {np.abs(given).max():g}, beyond the range of "
                 f"float16 ({np.finfo(np.float16).max:g}): record with dtype='float32'."
             )
+        if not self.sparse:
+            values = cast
+        elif self.dtype == "float16":  # the numbers of a run folder, in a dtype that SciPy has
+            values.data[:] = cast
+            values.eliminate_zeros()
         self.kept.setdefault(rows.key, []).append(Rows(rows.key, values, rows.rows, rows.places))
 
     def forget(self, key: Key) -> None:
@@ -139,7 +161,8 @@ class Memory(Sink):
         for key in list(self.kept):
             parts = self.kept.pop(key)
             name, reduce = self.name(key), key[2]
-            values = np.concatenate([part.values for part in parts])
+            join = partial(vstack, format="csr") if self.sparse else np.concatenate
+            values = join([part.values for part in parts])
             places = (
                 None if parts[0].places is None else np.concatenate([p.places for p in parts if p.places is not None])
             )
@@ -253,3 +276,15 @@ def warn_masked(sink: Sink) -> None:
     if masked:
         listed = ", ".join(f"{name}: {count}" for name, count in list(masked.items())[:6])
         warn(f"rows with NaN or infinite values were left out, as nonfinite='mask' says: {listed}.", stacklevel=4)
+
+
+def warn_dense(sink: Sink) -> None:
+    """Say once which layers were kept as sparse ones and are not."""
+    dense = {f"{sink.name(key)} ({key[2]})": t.density for key, t in sink.tallies.items() if t.density > DENSE}
+    if dense:
+        listed = ", ".join(f"{name}: {density:.0%}" for name, density in list(dense.items())[:6])
+        warn(
+            f"keep='sparse' saves little or nothing where many values are not zero: {listed}. Record these layers with "
+            "keep='values'; where they come before their nonlinearity, record what comes after it.",
+            stacklevel=4,
+        )

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array, issparse
 
+from topomap import _sparse
 from topomap._check import same_length
 from topomap.groups import By, Groups
 from topomap.run.inputs import Inputs
@@ -28,7 +30,8 @@ class Activations:
     Parameters
     ----------
     values
-        Shape ``(n_rows, n_neurons)``: an array, or a Zarr array that is read where it is used.
+        Shape ``(n_rows, n_neurons)``: an array, or a Zarr array that is read where it is used. Sparse values (any of
+        SciPy's, or sparse ones in a run folder) stay sparse, rows first (CSR); see `sparse`.
     inputs
         The run's table of inputs.
     layer, reduce
@@ -58,6 +61,8 @@ class Activations:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if issparse(self.values) and self.values.ndim == 2:
+            object.__setattr__(self, "values", _sparse.canonical(self.values))
         if len(self.values.shape) != 2:
             raise ValueError(f"values must have shape (n_rows, n_neurons); got {tuple(self.values.shape)}.")
         if self.rows is None:
@@ -76,12 +81,14 @@ class Activations:
 
     @classmethod
     def from_array(cls, values: Any, *, layer: str = "layer", **columns: Any) -> Activations:
-        """Wrap values of shape ``(n_inputs, n_neurons)`` and columns of length ``n_inputs``."""
-        array = np.asarray(values)
-        array = array if array.dtype.kind == "f" else array.astype(np.float32)
-        if array.ndim != 2:
+        """Wrap values of shape ``(n_inputs, n_neurons)``, sparse or not, and columns of length ``n_inputs``."""
+        array = values
+        if not _sparse.is_sparse(values):
+            array = np.asarray(values)
+            array = array if array.dtype.kind == "f" else array.astype(np.float32)
+        if len(array.shape) != 2:
             raise ValueError(f"values must have shape (n_inputs, n_neurons); got {array.shape}.")
-        return cls(array, Inputs(np.arange(len(array)), columns), layer)
+        return cls(array, Inputs(np.arange(array.shape[0]), columns), layer)
 
     @property
     def n_rows(self) -> int:
@@ -99,6 +106,20 @@ class Activations:
         return self.rows
 
     @property
+    def sparse(self) -> bool:
+        """Whether the values are sparse.
+
+        Statistics, `select`, `per_input` and everything that `profile` and `correlate` make of them keep them so. What
+        is dense by nature is given by blocks or rows (`blocks`, `scores_of`), or whole (`scores`) up to a size.
+        """
+        return _sparse.is_sparse(self.values)
+
+    @property
+    def density(self) -> float:
+        """Share of the values that are not zero; 1 where they are not kept as sparse ones."""
+        return self.values.nnz / max(self.n_rows * self.n_neurons, 1) if self.sparse else 1.0
+
+    @property
     def labels(self) -> NDArray[Any] | None:
         """The label of each row's input."""
         return None if self.inputs.label is None else self.inputs.label[self._rows]
@@ -108,26 +129,57 @@ class Activations:
         return self.inputs[name][self._rows]
 
     def blocks(self, n_rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Iterate over ``(slice, values)`` in blocks of rows, so that values on disk are never all in memory."""
+        """Iterate over ``(slice, values)`` in blocks of rows, so that values on disk are never all in memory.
+
+        Sparse values come as arrays too, of fewer rows where there are many neurons.
+        """
+        if self.sparse:
+            n_rows = min(n_rows, max(1, _sparse.BLOCK_ENTRIES // max(self.n_neurons, 1)))
         for start in range(0, self.n_rows, n_rows):
             part = slice(start, min(start + n_rows, self.n_rows))
-            yield part, np.asarray(self.values[part])
+            block = self.values[part]
+            yield part, block.toarray() if self.sparse else np.asarray(block)
+
+    def sparse_blocks(self) -> Iterator[tuple[slice, csr_array]]:
+        """Iterate over ``(slice, values)`` in blocks of rows of sparse values, as CSR."""
+        if not self.sparse:
+            raise ValueError("these values are not sparse: go through them by blocks().")
+        step = int(max(1, _sparse.BLOCK_ENTRIES * self.n_rows // max(self.values.nnz, 1)))
+        for start in range(0, self.n_rows, step):
+            part = slice(start, min(start + step, self.n_rows))
+            yield part, self.values[part]
 
     @cached_property
     def _statistics(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Mean and deadness per neuron, in one pass."""
         total = np.zeros(self.n_neurons)
         low, high = np.full(self.n_neurons, np.inf), np.full(self.n_neurons, -np.inf)
-        for _, block in self.blocks():
-            total += block.sum(axis=0, dtype=np.float64)
-            np.minimum(low, block.min(axis=0), out=low)
-            np.maximum(high, block.max(axis=0), out=high)
+        if self.sparse:
+            for _, block in self.sparse_blocks():
+                total += np.bincount(block.indices, weights=block.data, minlength=self.n_neurons)
+                np.minimum.at(low, block.indices, block.data)
+                np.maximum.at(high, block.indices, block.data)
+            zeros = self._n_active < self.n_rows
+            low, high = np.where(zeros, np.minimum(low, 0), low), np.where(zeros, np.maximum(high, 0), high)
+        else:
+            for _, block in self.blocks():
+                total += block.sum(axis=0, dtype=np.float64)
+                np.minimum(low, block.min(axis=0), out=low)
+                np.maximum(high, block.max(axis=0), out=high)
         if not np.isfinite(total).all():
             raise ValueError(
                 f"layer {self.layer!r} has NaN or infinite values in {int((~np.isfinite(total)).sum())} neurons; "
                 "record with nonfinite='mask' or remove those rows."
             )
         return total / max(self.n_rows, 1), constant(low, high)
+
+    @cached_property
+    def _n_active(self) -> NDArray[np.int64]:
+        """In how many rows each neuron of sparse values is not zero."""
+        counts = np.zeros(self.n_neurons, dtype=np.int64)
+        for _, block in self.sparse_blocks():
+            counts += np.bincount(block.indices, minlength=self.n_neurons)
+        return counts
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -138,8 +190,14 @@ class Activations:
     def std(self) -> NDArray[np.float64]:
         """Standard deviation per neuron (ddof 0), shape ``(n_neurons,)``; a second pass, of what the mean leaves."""
         squares = np.zeros(self.n_neurons)
-        for _, block in self.blocks():
-            squares += ((block - self.mean) ** 2).sum(axis=0)
+        if self.sparse:
+            for _, block in self.sparse_blocks():
+                centred = block.data - self.mean[block.indices]
+                squares += np.bincount(block.indices, weights=centred**2, minlength=self.n_neurons)
+            squares += (self.n_rows - self._n_active) * self.mean**2
+        else:
+            for _, block in self.blocks():
+                squares += ((block - self.mean) ** 2).sum(axis=0)
         return np.asarray(np.sqrt(squares / max(self.n_rows, 1)))
 
     @property
@@ -149,12 +207,32 @@ class Activations:
 
     @cached_property
     def scores(self) -> NDArray[np.float32]:
-        """Values minus mean over deviation per neuron, dead neurons 0; shape ``(n_rows, n_neurons)``."""
-        scale = np.where(self.dead, 0.0, 1.0 / np.where(self.dead, 1.0, self.std))
+        """Values minus mean over deviation per neuron, dead neurons 0; shape ``(n_rows, n_neurons)``.
+
+        Dense, also of sparse values, for a zero has a score too: a ValueError where that is more than 2**28 entries.
+        `scores_of` gives those of some rows.
+        """
+        if self.sparse:
+            way_out = "Take some rows: acts.scores_of(rows); or go through the values by acts.blocks()."
+            _sparse.refuse_dense("the scores of sparse values", self.n_rows, self.n_neurons, way_out)
         out = np.empty((self.n_rows, self.n_neurons), dtype=np.float32)
         for part, block in self.blocks():
-            out[part] = (block - self.mean) * scale
+            out[part] = self._standardised(block)
         return out
+
+    def scores_of(self, rows: NDArray[Any] | list[int] | slice) -> NDArray[np.float32]:
+        """Return ``scores[rows]`` without computing those of other rows; shape ``(len(rows), n_neurons)``."""
+        index = np.arange(self.n_rows)[rows]
+        values = take_rows(self.values, index)
+        if self.sparse:
+            way_out = "Take fewer rows at a time."
+            _sparse.refuse_dense("the scores of these rows", len(index), self.n_neurons, way_out)
+            values = values.toarray()
+        return self._standardised(values).astype(np.float32)
+
+    def _standardised(self, values: NDArray[Any]) -> NDArray[Any]:
+        scale = np.where(self.dead, 0.0, 1.0 / np.where(self.dead, 1.0, self.std))
+        return np.asarray((values - self.mean) * scale)
 
     def groups(self, by: By) -> Groups:
         """Group the rows by columns, a callable ``f(inputs) -> column``, a column of values, or ready-made groups."""
@@ -235,6 +313,12 @@ class Activations:
         inputs, inverse, counts = np.unique(self._rows, return_inverse=True, return_counts=True)
         if len(inputs) == self.n_rows:
             return self
+        if self.sparse:
+            operator = csr_array((1 / counts[inverse], (inverse, np.arange(self.n_rows))))
+            means = csr_array((len(inputs), self.n_neurons))
+            for part, block in self.sparse_blocks():
+                means = means + operator[:, part] @ block
+            return replace(self, values=means.astype(np.float32), rows=inputs, places=None)
         sums = np.zeros((len(inputs), self.n_neurons))
         for part, block in self.blocks():
             np.add.at(sums, inverse[part], block)
@@ -246,22 +330,36 @@ class Activations:
         return replace(self, inputs=self.inputs.with_columns(**columns))
 
     def to_xarray(self) -> xarray.Dataset:
-        """Return the values over the dimensions ``row`` and ``neuron``."""
+        """Return the values over the dimensions ``row`` and ``neuron``.
+
+        Sparse values as in a run folder: ``data`` and ``indices`` (their neurons) over ``entry``, ``count`` entries per
+        row, and the attribute ``n_neurons``.
+        """
         import xarray
 
-        data: dict[str, Any] = {
-            "values": (("row", "neuron"), np.asarray(self.values[:])),
-            "input": (("row",), self._rows),
-        }
+        attrs: dict[str, Any] = {"layer": self.layer, "reduce": self.reduce}
+        data: dict[str, Any] = {"input": (("row",), self._rows)}
+        if self.sparse:
+            values = self.values[:]
+            attrs["n_neurons"] = self.n_neurons
+            data["data"] = ("entry",), values.data
+            data["indices"] = ("entry",), values.indices
+            data["count"] = ("row",), np.diff(values.indptr).astype(np.int64)
+        else:
+            data["values"] = ("row", "neuron"), np.asarray(self.values[:])
         if self.places is not None:
             data["place"] = (("row", "axis"), self.places)
-        return xarray.Dataset(data, attrs={"layer": self.layer, "reduce": self.reduce})
+        return xarray.Dataset(data, attrs=attrs)
 
     def __repr__(self) -> str:
         where = self.layer if self.reduce == "none" else f"{self.layer}, {self.reduce}"
-        known = "_statistics" in self.__dict__ or self.values.size <= 1e6
-        dead = f", {int(self.dead.sum())} dead" if known and np.isfinite(np.sum(self.values[:])) else ""
-        return f"Activations({where}: {self.n_rows} rows x {self.n_neurons} neurons{dead})"
+        known = "_statistics" in self.__dict__
+        if not known and self.n_rows * self.n_neurons <= 1e6:
+            values = self.values[:]
+            known = bool(np.isfinite(values.data if self.sparse else values).all())
+        dead = f", {int(self.dead.sum())} dead" if known else ""
+        active = f", {100 * self.density:.2g} % active" if self.sparse else ""
+        return f"Activations({where}: {self.n_rows} rows x {self.n_neurons} neurons{active}{dead})"
 
 
 def constant(low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.bool_]:
@@ -270,8 +368,8 @@ def constant(low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(high - low <= 4 * np.finfo(np.float32).eps * size)
 
 
-def take_rows(values: Any, index: NDArray[np.int64]) -> NDArray[Any]:
-    """Read some rows of an array or a Zarr array, in their order."""
-    if isinstance(values, np.ndarray):
+def take_rows(values: Any, index: NDArray[np.int64]) -> Any:
+    """Read some rows of an array, of sparse values or of a Zarr array, in their order."""
+    if isinstance(values, np.ndarray) or _sparse.is_sparse(values):
         return values[index]
     return np.asarray(values.oindex[index])

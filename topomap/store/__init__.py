@@ -28,6 +28,9 @@ group                   array                    dimensions
                         ``thumbnail``            input, y, x[, channel]; bytes
                         ``text``                 input
 activations             ``values``               row, neuron; float32 or float16 when recorded
+                        ``data``, ``indices``,   instead of values, where they are sparse: what is not zero and in which
+                        ``count``                neuron, over entry, row after row, and the entries per row; with an
+                                                 attribute ``n_neurons``
                         ``input``                row: which input the row came from
                         ``place``                row, axis: which position or token it is, where these were kept
 moments                 ``mean``, ``variance``   neuron; variance with ddof 1

@@ -15,6 +15,7 @@ from topomap.run import Activations, Inputs, Record, Run
 from topomap.store.arrays import StoredArray, damaged, read_array
 from topomap.store.index import DATA, Group, Index, check_group, read_index
 from topomap.store.moments import read_moments
+from topomap.store.sparse import SPARSE, StoredSparse
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:
@@ -112,7 +113,11 @@ class _Records(Mapping[tuple[str, str], Record]):
         if len(rows) and not (rows.min() >= 0 and rows.max() < len(self._inputs)):
             raise damaged(folder, f"rows name inputs beyond the {len(self._inputs)} there are")
         places = read_array(folder / "place", group.arrays["place"]) if "place" in group.arrays else None
-        values = StoredArray(folder / "values", group.arrays["values"])
+        values: StoredArray | StoredSparse
+        if "values" in group.arrays:
+            values = StoredArray(folder / "values", group.arrays["values"])
+        else:
+            values = StoredSparse(folder, group.arrays, about["n_neurons"])
         return Activations(values, self._inputs, layer, reduce, rows, places, provenance)
 
 
@@ -143,6 +148,14 @@ def _check_record(group: Group, n_inputs: int) -> None:
     """Raise where arrays do not fit each other, so that later errors are about data and not about files."""
     if not isinstance(group.about.get("provenance", {}), dict):
         raise TypeError("provenance must be a table")
+    if group.kind == "activations" and "values" not in group.arrays:
+        data, indices, count = (group.arrays[name] for name in SPARSE)
+        kinds = [np.dtype(entry.dtype).kind for entry in (data, indices, count)]
+        if kinds[0] != "f" or set(kinds[1:]) != {"i"} or type(group.about["n_neurons"]) is not int:
+            raise TypeError("sparse values must have floating data, whole indices and counts, and n_neurons")
+        if len(data.shape) != 1 or data.shape != indices.shape or count.shape != group.arrays["input"].shape:
+            raise TypeError(f"sparse values have shapes {data.shape}, {indices.shape} and {count.shape}")
+        return
     if group.kind == "activations":
         shape, rows = group.arrays["values"].shape, group.arrays["input"].shape
         if len(shape) != 2 or rows != shape[:1] or np.dtype(group.arrays["values"].dtype).kind not in "biuf":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-import numpy as np
-
 from topomap.run import Activations, Moments, Run
 from topomap.store.writer import RunWriter
 
@@ -57,6 +55,6 @@ def save_run(run: Run, to: str | os.PathLike[str], overwrite: bool = False) -> R
 
 
 def _append_all(writer: RunWriter, layer: str, reduce: str, acts: Activations) -> None:
-    blocks = acts.blocks() if acts.n_rows else [(slice(0, 0), np.asarray(acts.values[:0]))]
-    for part, block in blocks:
+    blocks = acts.sparse_blocks() if acts.sparse else acts.blocks()
+    for part, block in blocks if acts.n_rows else [(slice(0, 0), acts.values[:0])]:
         writer.append(layer, reduce, block, acts._rows[part], None if acts.places is None else acts.places[part])

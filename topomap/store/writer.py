@@ -12,14 +12,17 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
+from topomap import _sparse
 from topomap._check import choice, same_length, unknown
 from topomap.run import Inputs, Moments, Run
 from topomap.store.arrays import ArrayStream, Entry, write_array
 from topomap.store.groups import consolidate, write_group
 from topomap.store.index import DATA, INDEX, Group, Index, aside, plain, safe_name, sync_folder, unused, write_index
 from topomap.store.moments import write_moments
+from topomap.store.sparse import SPARSE, split
 
 Key = tuple[str, str]
 T = TypeVar("T")
@@ -67,6 +70,7 @@ class RunWriter:
         self._parents: list[Path] = []
         self._streams: dict[Key, dict[str, ArrayStream]] = {}
         self._moments: dict[Key, tuple[Path, dict[str, Entry], dict[str, Any]]] = {}
+        self._widths: dict[Key, int] = {}  # neurons of sparse values
         self._order: dict[Key, tuple[int, int]] = {}  # with the first and the last input that rows come from
         self._thumbnails: ArrayStream | None = None
         self._n_folders = 0
@@ -110,7 +114,7 @@ class RunWriter:
         self,
         layer: str,
         reduce: str,
-        values: ArrayLike,
+        values: Any,
         rows: ArrayLike,
         places: ArrayLike | None = None,
     ) -> None:
@@ -121,7 +125,7 @@ class RunWriter:
         layer, reduce
             Where the values come from.
         values
-            Shape ``(n_rows, n_neurons)``.
+            Shape ``(n_rows, n_neurons)``; sparse ones (always or never) are stored as such.
         rows
             Which input each row came from, shape ``(n_rows,)``.
         places
@@ -136,29 +140,46 @@ class RunWriter:
         where = f"layer {layer!r} ({reduce})"
         if (layer, reduce) in self._moments:
             raise ValueError(f"{where} already holds moments: keep either values or moments.")
-        values = np.asarray(values)
+        values = _sparse.canonical(values) if _sparse.is_sparse(values) else np.asarray(values)
         if values.ndim != 2:
             raise ValueError(f"the values of {where} must have shape (n_rows, n_neurons); got {values.shape}.")
-        parts = {"values": self._cast(values, where), "input": np.asarray(rows, dtype=np.int64)}
+        n_rows = values.shape[0]
+        own = {"input": np.asarray(rows, dtype=np.int64)}
         if places is not None:
-            parts["place"] = np.asarray(places, dtype=np.int64)
-        for name, part in parts.items():
-            same_length(f"{name} of {where}", len(part), "row", len(values))
+            own["place"] = np.asarray(places, dtype=np.int64)
+        for name, part in own.items():
+            same_length(f"{name} of {where}", len(part), "row", n_rows)
+        parts = {**self._parts(layer, reduce, values, where), **own}
         streams = self._streams.get((layer, reduce))
         if streams is None:
             folder = self._folder()
-            dims = {"values": ("row", "neuron"), "input": ("row",), "place": ("row", "axis")}
+            dims = {"values": ("row", "neuron"), "input": ("row",), "place": ("row", "axis"), **SPARSE}
             streams = {name: ArrayStream(folder / name, dims[name], f"{name} of {where}") for name in parts}
             self._streams[layer, reduce] = streams
             self._order[layer, reduce] = 0, -1
-        if set(streams) != set(parts):
+        if ("place" in streams) != ("place" in parts):
             raise ValueError(f"{where} must come with places for all of its rows or for none.")
+        if set(streams) != set(parts):
+            raise ValueError(f"the values of {where} must all be sparse, or none of them.")
         with self._disk():
             for name, part in parts.items():
                 streams[name].append(part)
-        if len(values):
+        if n_rows:
             first, last = self._order[layer, reduce]
             self._order[layer, reduce] = min(first, int(parts["input"].min())), max(last, int(parts["input"].max()))
+
+    def _parts(self, layer: str, reduce: str, values: Any, where: str) -> dict[str, NDArray[Any]]:
+        """Return the arrays that values become."""
+        if not _sparse.is_sparse(values):
+            return {"values": self._cast(values, where)}
+        width = self._widths.setdefault((layer, reduce), values.shape[1])
+        if width != values.shape[1]:
+            raise ValueError(f"the values of {where} began with {width} neurons; now come {values.shape[1]}.")
+        data = self._cast(values.data, where)
+        if np.count_nonzero(data) < len(data):  # too small for a narrower dtype
+            values = _sparse.canonical(csr_array((data, values.indices, values.indptr), shape=values.shape))
+            data = values.data.astype(data.dtype)
+        return {**split(values), "data": data}
 
     def append_thumbnails(self, thumbnails: ArrayLike) -> None:
         """Add pictures of the next inputs: bytes of shape ``(n, height, width)`` or ``(n, height, width, 3)``."""
@@ -182,11 +203,12 @@ class RunWriter:
 
         self._streams = _renamed(self._streams, old, new)
         self._moments = _renamed(self._moments, old, new)
+        self._widths = _renamed(self._widths, old, new)
         self._order = _renamed(self._order, old, new)
 
     def drop(self, layer: str, reduce: str) -> None:
         """Take back what was added to one layer under one reduction, if anything was."""
-        for kept in (self._streams, self._moments, self._order):
+        for kept in (self._streams, self._moments, self._widths, self._order):
             kept.pop((layer, reduce), None)
 
     def add(self, layer: str, reduce: str, moments: Moments) -> None:
@@ -248,10 +270,12 @@ class RunWriter:
                     attributes = {"layer": layer, "reduce": reduce, "count": more["count"]}
                 else:
                     streams = self._streams[layer, reduce]
-                    folder = streams["values"].folder.parent
+                    folder = streams["input"].folder.parent
                     entries = {name: stream.finish() for name, stream in streams.items()}
-                    groups[path] = Group("activations", entries, about)
                     attributes = {"layer": layer, "reduce": reduce}
+                    if (layer, reduce) in self._widths:
+                        attributes["n_neurons"] = about["n_neurons"] = self._widths[layer, reduce]
+                    groups[path] = Group("activations", entries, about)
                 (data / path).parent.mkdir(parents=True, exist_ok=True)
                 folder.rename(data / path)
                 write_group(data / path, attributes)
