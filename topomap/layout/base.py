@@ -49,9 +49,9 @@ class Layout:
         Shape ``(n_neurons, 2)``, in the unit frame [-1, 1]^2 (the unit disc for ``region="disc"``). Positions of
         another frame are accepted: all are then shifted and scaled, alike along both axes, to fill the unit frame.
     region
-        What the neurons fill: ``"disc"``, ``"square"``, ``"hexagon"`` (regular, in the unit disc, a side at the bottom),
-        only their own ``"hull"``, or a mask: a boolean array of any shape, True inside, the first row at the top. A mask
-        is cut to what is True, its longer side spans [-1, 1], and it is kept as a `Region`.
+        What the neurons fill: ``"disc"``, ``"square"``, ``"hexagon"`` (regular, in the unit disc, a side at the
+        bottom), only their own ``"hull"``, or a mask: a boolean array of any shape, True inside, the first row at the
+        top. A mask is cut to what is True, its longer side spans [-1, 1], and it is kept as a `Region`.
     method
         Name of the method or chain that made it.
     dead
@@ -158,6 +158,53 @@ class Layout:
 
         return align(self, other, profiles)
 
+    def transform(self, similarity_of_new: Similarity, reference: Similarity, perplexity: float = 30) -> Layout:
+        """Place other neurons into the layout: new ones, or the same ones of another checkpoint.
+
+        Parameters
+        ----------
+        similarity_of_new
+            Of the neurons to place.
+        reference
+            Of the neurons of this layout, over the same inputs in the same order, by the same metric.
+        perplexity
+            Effective number of reference neurons that attract a new one, at most a tenth of them.
+
+        Returns
+        -------
+        Layout
+            Of the new neurons, in the same region. Dead ones take the places of this layout's dead (again from the
+            first where there are more), or lie along the bottom.
+
+        Raises
+        ------
+        ValueError
+            If the two similarities cannot be compared (another metric or number of inputs; no features, as of exact
+            moments or sparse values; Euclidean), or the reference is not of this layout's neurons.
+
+        Notes
+        -----
+        A new neuron at x comes to rest where the attraction of t-SNE between it and its nearest reference neurons,
+        which stay at their places y, is in balance: at a minimum of ``sum_k p_k log(1 + |x - y_k|^2 / s^2)``, with
+        affinities p of the perplexity (van der Maaten, Hinton 2008) and s the spacing of neurons. It starts at the
+        weighted median of their places, as median starts are usual (Kobak, Berens 2019,
+        doi 10.1038/s41467-019-13056-x; Poličar et al. 2021, doi 10.1007/s10994-021-06043-1). A mean would put a neuron
+        that resembles two regions between them, where it resembles none. New neurons do not see each other, so they do
+        not spread evenly.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import topomap as tm
+        >>> waves = np.sin(np.linspace(0, 6, 40) + np.linspace(0, 9, 100)[:, None])
+        >>> even, odd = tm.correlate(waves[:, ::2]), tm.correlate(waves[:, 1::2])
+        >>> tm.embed(even, "pca").transform(odd, even)
+        Layout(pca: 20 neurons in a disc, seed 0)
+        """
+        from topomap.layout.transform import transform
+
+        return transform(self, similarity_of_new, reference, perplexity)
+
     def spread(self, region: Any = "disc") -> Layout:
         """Return the layout with its neurons spread evenly over a region, neighbours kept.
 
@@ -214,7 +261,7 @@ class Layout:
         attrs = dataset.attrs
         return cls(
             positions=dataset["position"].values,
-            region=dataset["mask"].values if "mask" in dataset else attrs["region"],
+            region=regions.Mask(dataset["mask"].values) if "mask" in dataset else attrs["region"],
             method=attrs["method"],
             dead=dataset["dead"].values.astype(bool),
             params=json.loads(attrs["params"]),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import at_least, choice, instance_of, listing, unknown, warn
+from topomap._check import at_least, choice, instance_of, listing, same_length, unknown, warn
 from topomap.layout import regions
 from topomap.layout.base import Algorithm, Layout, Points
 from topomap.layout.forces import Force, Graph, Swarm
@@ -21,6 +21,7 @@ from topomap.layout.som import SOM
 from topomap.layout.som_batch import BatchSOM
 from topomap.layout.spectral import MDS, PCA, Random
 from topomap.layout.spread import Spread
+from topomap.layout.transform import start_from
 from topomap.run import versions
 from topomap.similarity import Similarity
 
@@ -55,6 +56,8 @@ def embed(
     region: str | Region | NDArray[np.bool_] | None = None,
     seed: int = 0,
     preset: str | None = None,
+    init: Layout | NDArray[Any] | None = None,
+    align_to: Layout | None = None,
 ) -> Layout:
     """Lay the neurons out in the plane, similar ones close together.
 
@@ -81,11 +84,18 @@ def embed(
         ``"krug2023"``: the recommendation of Krug et al. (2023), ``"umap+swarm"`` in a ``"square"``, each axis
         scaled by its smallest and largest coordinate. Any method or region that is given goes first. The paper says
         nothing of dead neurons; they are set apart as always.
+    init
+        Where to start instead of at the method's own start: a layout, or positions of shape ``(n_neurons, 2)``, of the
+        same neurons, such as another checkpoint's. What is similar enough stays near its place; ``"spread"`` then moves
+        neurons within about an eighth of the region. Not for methods that have no start (``"pca"``, ``"random"``, given
+        objects).
+    align_to
+        A layout of the same neurons to turn the finished one to, as by `Layout.align_to`. It changes no distances.
 
     Returns
     -------
     Layout
-        Dead neurons lie along the bottom of the region, apart from the live ones.
+        Dead neurons lie along the bottom of the region, apart from the live ones, unless it was turned.
 
     Warns
     -----
@@ -95,8 +105,9 @@ def embed(
     Raises
     ------
     ValueError
-        If what is given is no similarity, a name is unknown, the seed is negative, a later step of a chain cannot
-        start from another layout, or a given object returns no finite positions.
+        If what is given is no similarity, a name is unknown, the seed is negative, a later step of a chain (or the
+        first, with `init`) cannot start from another layout, a given object returns no finite positions, or `init` or
+        `align_to` is of other neurons.
 
     Examples
     --------
@@ -115,7 +126,11 @@ def embed(
     region = region if region is not None else "disc" if preset is None else "square"
     region = regions.check(region)
     dead = np.asarray(similarity.dead, dtype=bool)
-    steps = [(name, _bound(step, region, int(dead.sum()))) for name, step in _steps(method)]
+    steps = [(name, _bound(step, region, int(dead.sum()))) for name, step in _steps(method, warm=init is not None)]
+    start = None if init is None else start_from(init, similarity)
+    if align_to is not None:
+        instance_of("align_to", align_to, Layout, "Pass a layout of the same neurons.")
+        same_length("align_to", align_to.n_neurons, "neuron of the similarity", len(dead))
     rng = np.random.default_rng(seed)
     n = int((~dead).sum())
     live = similarity.take(np.flatnonzero(~dead)) if dead.any() else similarity
@@ -127,9 +142,9 @@ def embed(
         warn(f"all {n} live neurons are the same: the layout has no meaning. Record more, and more varied, inputs.")
         positions = regions.sunflower(n)
     else:
-        positions = _run(steps, live, rng)
+        positions = _run(steps, live, rng, start)
         last = steps[-1][1]
-    return Layout(
+    layout = Layout(
         positions=_place(positions, dead, region, last),
         region=region,
         method="+".join(name for name, _ in steps),
@@ -141,9 +156,11 @@ def embed(
             "metric": similarity.metric,
             "absolute": similarity.absolute,
             "preset": preset,
+            "init": repr(init) if isinstance(init, Layout) else "positions" if init is not None else None,
             "versions": versions(),
         },
     )
+    return layout if align_to is None else layout.align_to(align_to)
 
 
 @dataclass(frozen=True)
@@ -174,8 +191,10 @@ class FitTransform:
         return np.array(fit(data), dtype=np.float64)
 
 
-def _run(steps: list[tuple[str, Any]], similarity: Similarity, rng: np.random.Generator) -> Points:
-    positions: Points | None = None
+def _run(
+    steps: list[tuple[str, Any]], similarity: Similarity, rng: np.random.Generator, start: Points | None
+) -> Points:
+    positions = start
     for name, step in steps:
         with _same_random_states():
             positions = np.asarray(step(similarity, positions, rng), dtype=np.float64)
@@ -200,16 +219,17 @@ def _same_random_states() -> Iterator[None]:
         np.random.set_state(legacy)  # noqa: NPY002
 
 
-def _steps(method: Method) -> list[tuple[str, Any]]:
+def _steps(method: Method, warm: bool = False) -> list[tuple[str, Any]]:
     """Return names and algorithms of a method in any of its spellings."""
     given = method if isinstance(method, list | tuple) else [method]
     parts = [step for part in given for step in (part.split("+") if isinstance(part, str) else [part])]
     steps = [_step(part) for part in parts]
     if not steps:
         raise ValueError("method must name at least one algorithm; got none.")
-    for name, step in steps[1:]:
-        if not getattr(step, "chains", True):
-            raise ValueError(f"{name} does not start from another layout: put it first in the chain.")
+    for place, (name, step) in enumerate(steps):
+        if not getattr(step, "chains", True) and (place or warm):
+            way_out = "put it first in the chain" if place else "drop init, or use another method"
+            raise ValueError(f"{name} does not start from another layout: {way_out}.")
     return steps
 
 
