@@ -210,7 +210,7 @@ def test_dead_neurons_take_no_part(region):
         without = tm.measure_layout(
             tm.Layout(places[~dead], region=region), tm.correlate(values[:, ~dead]), profiles_of(maps[:, ~dead])
         )
-        for name in MEASURES:
+        for name in set(MEASURES) - {"coverage", "hole", "blobs"}:  # those know the part of the region that is left
             assert getattr(with_dead, name) == pytest.approx(getattr(without, name), abs=1e-6), name
         assert (with_dead.n_neurons, with_dead.n_live) == (60, 40)
         assert "20 dead" in repr(with_dead)
@@ -277,7 +277,7 @@ def test_holes_against_random_points(region):
     places = random_layout(150, seed=4).positions
     placement = Placement(places, region)
     points = np.random.default_rng(1).uniform(-1, 1, size=(200_000, 2))
-    near = cKDTree(places).query(points[placement.contains(points)])[0] / placement.spacing
+    near = cKDTree(places).query(points[placement.shape.contains(points)])[0] / placement.spacing
     assert near.max() <= placement.hole() <= near.max() + 0.08
     assert placement.coverage() == pytest.approx((near <= 1).mean(), abs=0.005)
 

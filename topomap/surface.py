@@ -13,12 +13,12 @@ from scipy.spatial import Delaunay, QhullError, cKDTree
 from threadpoolctl import threadpool_limits
 
 from topomap._check import at_least, choice, instance_of
-from topomap.layout import Layout
+from topomap.layout import Layout, regions
+from topomap.layout.regions import Region
 
 if TYPE_CHECKING:
     import xarray
 
-REGIONS = ("disc", "square", "hull")
 INTERPOLATIONS = ("linear", "nearest")
 EXTRAPOLATIONS = ("none", "mean", "zero")
 
@@ -37,7 +37,8 @@ class Surface:
     layout
         Where the neurons are. Dead neurons take no part.
     region
-        ``"disc"``, ``"square"`` or ``"hull"`` (of the live neurons); that of the layout by default.
+        ``"disc"``, ``"square"``, ``"hexagon"``, a mask (as of `Layout`) or ``"hull"`` (of the live neurons); that of
+        the layout by default.
     resolution
         Pixels along each side of the frame [-1, 1]^2.
     interpolation
@@ -74,7 +75,7 @@ class Surface:
     """
 
     layout: Layout
-    region: str | None = None
+    region: str | Region | NDArray[np.bool_] | None = None
     resolution: int = 100
     interpolation: str = "linear"
     extrapolate: str = "none"
@@ -83,8 +84,8 @@ class Surface:
 
     def __post_init__(self) -> None:
         instance_of("layout", self.layout, Layout, _WAY_OUT)
-        object.__setattr__(self, "region", self.layout.region if self.region is None else self.region)
-        choice("region", self.region, REGIONS)
+        region = self.layout.region if self.region is None else regions.check(self.region)
+        object.__setattr__(self, "region", region)
         choice("interpolation", self.interpolation, INTERPOLATIONS)
         choice("extrapolate", self.extrapolate, EXTRAPOLATIONS)
         at_least("resolution", self.resolution, 2)
@@ -99,6 +100,8 @@ class Surface:
         """Return the surface of a layout, built at its first use and kept as long as the layout."""
         instance_of("layout", layout, Layout, _WAY_OUT)
         built: dict[Any, Surface] = vars(layout).setdefault("_surfaces", {})  # so that they die together
+        if options.get("region") is not None:
+            options["region"] = regions.check(options["region"])  # a mask as an array is no key
         key = tuple(sorted(options.items()))
         if key not in built:
             built[key] = cls(layout, **options)
@@ -115,7 +118,12 @@ class Surface:
         inside = self.pixels[self._in_region()]
         spacing = np.sqrt(4 * len(inside) / len(self.pixels) / self.layout.n_neurons)
         distance, _ = cKDTree(self.layout.positions).query(inside)
-        return self.region != "hull" and float(np.mean(distance <= spacing)) >= 0.95
+        return self._shape is not None and float(np.mean(distance <= spacing)) >= 0.95
+
+    @cached_property
+    def _shape(self) -> Region | None:
+        """The region where it has a shape of its own; the hull is where the triangles are."""
+        return regions.shape_of(self.region)
 
     @cached_property
     def pixels(self) -> NDArray[np.float64]:
@@ -193,9 +201,7 @@ class Surface:
         return operator, painted
 
     def _in_region(self) -> NDArray[np.bool_]:
-        if self.region == "disc":
-            return np.asarray((self.pixels**2).sum(axis=1) <= 1)
-        return np.ones(len(self.pixels), dtype=bool)
+        return np.ones(len(self.pixels), dtype=bool) if self._shape is None else self._shape.contains(self.pixels)
 
     def _linear(
         self, places: NDArray[np.float64], inside: NDArray[np.int64]
@@ -205,8 +211,8 @@ class Surface:
         if triangles is None:
             return None
         lift = sparse.eye_array(len(places), format="csr")
-        if self.extrapolate != "none" and self.region != "hull":
-            triangles, lift = self._surround(places)
+        if self.extrapolate != "none" and self._shape is not None:
+            triangles, lift = self._surround(places, self._shape)
         simplex = triangles.find_simplex(self.pixels[inside])
         found = simplex >= 0
         pixels, simplex = inside[found], simplex[found]
@@ -221,22 +227,20 @@ class Surface:
         self, places: NDArray[np.float64], inside: NDArray[np.int64]
     ) -> tuple[sparse.csr_array, NDArray[np.int64]]:
         triangles = _triangles(places)
-        if triangles is not None and (self.extrapolate == "none" or self.region == "hull"):
+        if triangles is not None and (self.extrapolate == "none" or self._shape is None):
             inside = inside[triangles.find_simplex(self.pixels[inside]) >= 0]
         _, place = cKDTree(places).query(self.pixels[inside])
         weights = sparse.csr_array((np.ones(len(inside)), (inside, place)), shape=(len(self.pixels), len(places)))
         return weights, inside
 
-    def _surround(self, places: NDArray[np.float64]) -> tuple[Delaunay, sparse.csr_array]:
+    def _surround(self, places: NDArray[np.float64], shape: Region) -> tuple[Delaunay, sparse.csr_array]:
         """Add points around the region; return all triangles and the operator that gives their corners values."""
-        spacing = 2 / np.sqrt(len(places))
-        n = max(16, int(np.ceil(8 / spacing)))
-        angle = 2 * np.pi * np.arange(n) / n
-        ring = np.column_stack([np.cos(angle), np.sin(angle)])
-        if self.region == "square":
-            ring /= np.abs(ring).max(axis=1, keepdims=True)
+        spacing = np.sqrt(shape.area / len(places))
+        border = shape.border(min(0.8 * spacing, 0.4))
         # just outside: pixels at the rim lie within, and neurons on the rim are not covered
-        ring *= (1 + 0.5 * spacing) / np.cos(np.pi / n)
+        ring = border + 0.5 * spacing * shape.normal(border)
+        ring = ring[shape.depth(ring) < -0.25 * spacing]  # not in another piece beyond a narrow gap
+        n = len(ring)
         triangles = _delaunay(np.concatenate([places, ring]))
         identity = sparse.eye_array(len(places), format="csr")
         if self.extrapolate == "zero":
@@ -265,8 +269,9 @@ class Surface:
             "neuron": (("entry",), entries.coords[1]),
             "weight": (("entry",), entries.data),
         }
-        names = ("region", "resolution", "interpolation", "extrapolate")
-        return xarray.Dataset(data, attrs={name: getattr(self, name) for name in names})
+        names = ("resolution", "interpolation", "extrapolate")
+        attrs = {"region": str(self.region), **{name: getattr(self, name) for name in names}}
+        return xarray.Dataset(data, attrs=attrs)
 
     def __repr__(self) -> str:
         size = f"{self.resolution} x {self.resolution} pixels, {int(self.mask.sum())} painted"

@@ -273,7 +273,7 @@ def embed(
     method: str | None = None,
     metric: Literal["pearson", "spearman", "cosine", "euclidean"] | None = None,
     absolute: bool = False,
-    region: Literal["disc", "square", "hull"] | None = None,
+    region: str | None = None,
     seed: int = 0,
     preset: Literal["krug2023"] | None = None,
 ) -> None:
@@ -297,7 +297,8 @@ def embed(
     absolute
         Whether opposite neurons count as similar.
     region
-        The outline that the layout is brought into; disc by default.
+        What the layout fills: disc (the default), square, hexagon, hull, or a mask in a .npy file (True inside) or a
+        .png picture (inside is what is opaque where parts are transparent, else what is light).
     seed
         For what is drawn at random.
     preset

@@ -98,7 +98,7 @@ def _layouts(run: Run) -> list[tuple[object, ...]]:
     for layer, reduce, method in layouts(run):
         layout = Layout.load(run.path, layer, reduce, method)
         seed = "-" if layout.seed is None else layout.seed
-        rows.append((layer, reduce, method, layout.region, seed, layout.n_neurons, int(layout.dead.sum())))
+        rows.append((layer, reduce, method, str(layout.region), seed, layout.n_neurons, int(layout.dead.sum())))
     return rows
 
 

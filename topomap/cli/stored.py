@@ -72,6 +72,43 @@ def rows(acts: Activations, ids: Sequence[str]) -> NDArray[np.int64]:
     return np.concatenate(found)
 
 
+def read_region(given: str | None) -> str | NDArray[np.bool_] | None:
+    """Return what ``region=`` takes: a name as it is, or the mask that a .png or .npy file holds.
+
+    Of a picture with transparent pixels what is opaque is inside, whatever its colour; of any other what is light.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, or it holds no mask.
+
+    Examples
+    --------
+    >>> read_region("hexagon")
+    'hexagon'
+    """
+    if given is None or not given.lower().endswith((".png", ".npy")):
+        return given
+    path = Path(given).expanduser()
+    if not path.is_file():
+        raise ValueError(f"there is no mask {path}.")
+    try:
+        if path.suffix.lower() == ".npy":
+            return np.asarray(np.load(path, allow_pickle=False))
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            light, opaque = (np.asarray(picture.convert("RGBA").convert(mode)) for mode in ("L", "RGBA"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} holds no mask that can be read: {error}") from error
+    inside = opaque[..., 3] >= 128
+    if inside.all():
+        inside = light >= 128
+    if not inside.any():
+        raise ValueError(f"{path} is dark or transparent all over; a mask is light, or opaque, where neurons lie.")
+    return inside
+
+
 def make_layout(
     run: Run,
     acts: Record,
@@ -93,7 +130,7 @@ def make_layout(
         by = "label"  # the preset compares neurons over the profiles of classes
     source = acts if by is None else profile(acts, by=columns_of(by), preset=preset)
     similarity = correlate(source, metric=metric, absolute=absolute, preset=preset)
-    return embed(similarity, method=method, region=region, seed=seed, preset=preset)
+    return embed(similarity, method=method, region=read_region(region), seed=seed, preset=preset)
 
 
 def store_layout(run: Run, acts: Record, layout: Layout) -> None:

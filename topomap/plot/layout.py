@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from topomap._check import instance_of
 from topomap.layout import Layout
 from topomap.plot import style
-from topomap.plot.panel import as_mask, check_values, draw_bar, hull_of, make_room, new_axes, outline_of, points_across
+from topomap.plot.panel import as_mask, check_values, draw_bar, make_room, new_axes, outline_of, points_across
 from topomap.plot.text import text_width
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def plot_layout(
     if outline:
         from matplotlib.patches import PathPatch
 
-        path = outline_of(layout.region, hull_of(layout))
+        path = outline_of(layout)
         ax.add_patch(PathPatch(path, facecolor="none", edgecolor=style.DEAD, linewidth=0.6, zorder=1, clip_on=False))
     if codes is None and array is None:
         ax.scatter(x[live], y[live], c=style.INK, edgecolors="none", **common)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from topomap._check import at_least, choice, instance_of, same_length
 from topomap.layout import Layout
+from topomap.layout.regions import SHAPES, Region, shape_of
 from topomap.plot import style
 from topomap.plot.cells import draw_borders, draw_dead_cells
 from topomap.similarity import Similarity
@@ -50,7 +51,7 @@ class Ground:
     def of(
         cls,
         layout: Layout,
-        region: str | None = None,
+        region: str | Region | Array | None = None,
         resolution: int = 100,
         interpolation: str = "linear",
         extrapolate: str = "auto",
@@ -68,23 +69,19 @@ class Ground:
         return cls(layout, Surface.of(layout, **options, extrapolate="mean"), smooth)
 
     @cached_property
-    def hull(self) -> Path | None:
-        """The convex hull of the live neurons, None where they lie on a line."""
-        return hull_of(self.layout)
-
-    @cached_property
     def outline(self) -> Path:
         """The border of the region."""
-        return outline_of(str(self.surface.region), self.hull)
+        return outline_of(self.layout, self.surface.region)
 
     @cached_property
     def border(self) -> Path:
         """Where the painted part ends, as a smooth line instead of the pixels' stairs."""
-        if self.surface.extrapolate == "none" and self.hull is not None:
-            disc = self.surface.region == "disc"
-            if not disc or np.hypot(*np.asarray(self.hull.vertices).T).max() <= 1 + 1e-6:
-                return self.hull
-        return self.outline
+        live = self.layout.positions[self.layout.live]
+        shape, hull = shape_of(self.surface.region, live), shape_of("hull", live)
+        if self.surface.extrapolate != "none" or shape is None or hull is None:
+            return self.outline
+        within = shape.contains(hull.border(0.01), 1e-6).all()
+        return outline_of(self.layout, "hull") if within else self.outline
 
     @cached_property
     def _rim(self) -> tuple[NDArray[np.bool_], tuple[Array, Array]]:
@@ -135,30 +132,15 @@ def check_values(layout: Layout, values: Any, name: str = "values", n_maps: bool
     return np.where(layout.dead, 0.0, array)
 
 
-def hull_of(layout: Layout) -> Path | None:
-    """Return the convex hull of the live neurons, None where they lie on a line."""
-    from matplotlib.path import Path
-    from scipy.spatial import ConvexHull, QhullError
+def outline_of(layout: Layout, region: Any = None) -> Path:
+    """Return the border of a layout's region, or of another one: one closed ring or, with holes or pieces, several.
 
-    points = layout.positions[layout.live]
-    if len(points) < 3:
-        return None
-    try:
-        corners = points[ConvexHull(points).vertices]
-    except QhullError:
-        return None
-    return Path(np.vstack([corners, corners[:1]]), closed=True)
-
-
-def outline_of(region: str, hull: Path | None) -> Path:
-    """Return the border of a region."""
+    A hull without inside has that of the frame.
+    """
     from matplotlib.path import Path
 
-    if region == "disc":
-        return Path.unit_circle()
-    if region == "hull" and hull is not None:
-        return hull
-    return Path(np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1], [-1, -1]]), closed=True)
+    shape = shape_of(layout.region if region is None else region, layout.positions[layout.live]) or SHAPES["square"]
+    return Path.make_compound_path(*(Path(ring, closed=True) for ring in shape.outline))
 
 
 def new_axes(beside: float, title: bool) -> Axes:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from topomap._check import choice, instance_of, same_length, unknown
 from topomap.layout import Layout
+from topomap.layout.regions import Region
 from topomap.plot import style
 from topomap.plot.grid import arrows, choose_columns, choose_width, describe, make_grid, neurons, show_picture
 from topomap.plot.panel import Dots, Ground, check_marks, draw_bar, draw_map
@@ -57,7 +58,7 @@ def plot_profiles(
     borders: Similarity | None = None,
     colorbar: bool = True,
     caption: bool | str = True,
-    region: str | None = None,
+    region: str | Region | NDArray[np.bool_] | None = None,
     interpolation: str | None = None,
     extrapolate: str | None = None,
     resolution: int | None = None,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from topomap._check import at_least, instance_of
 from topomap.layout import Layout
+from topomap.layout.regions import Region
 from topomap.plot import style
 from topomap.plot.panel import Dots, Ground, check_marks, draw_bar, draw_map, make_room, new_axes, points_across
 from topomap.profiles import Profiles
@@ -36,7 +37,7 @@ def plot_topomap(
     colorbar: bool = True,
     label: str = "activation",
     title: str | None = None,
-    region: str | None = None,
+    region: str | Region | NDArray[np.bool_] | None = None,
     interpolation: str = "linear",
     extrapolate: str = "auto",
     resolution: int = 200,

@@ -163,8 +163,9 @@ def measure_layout(
     Moran's I (1950, doi 10.1093/biomet/37.1-2.17) has row-standardised weights ``1 / k``. Maps without variation
     are left out of `moran` and `blobs`. Standardised means in units of `Profiles.scale`.
 
-    The region of ``"hull"`` is the convex hull of the live neurons. A disc or square is taken as a whole: the band that
-    dead neurons take counts as uncovered where it is wider than a spacing.
+    The region of ``"hull"`` is the convex hull of the live neurons. Of every region the part that is left to the living
+    counts: what is nearer to a dead neuron than to any live one is taken out, for coverage and hole as for the area
+    that makes the spacing.
 
     Examples
     --------
@@ -182,14 +183,15 @@ def measure_layout(
     live = np.flatnonzero(~(layout.dead | similarity.dead))
     n = len(live)
     k = max(0, min(int(k), n - 2))
-    placement = Placement(layout.positions[live], layout.region)
+    gone = np.setdiff1d(np.arange(layout.n_neurons), live)
+    placement = Placement(layout.positions[live], layout.region, layout.positions[gone])
     found = dict.fromkeys(MEASURES, float("nan"))
     reasons: dict[str, str] = {}
     if n:
         if placement.area > 0:
             found |= {"coverage": placement.coverage(), "hole": placement.hole()}
         else:
-            reasons |= dict.fromkeys(("coverage", "hole"), "the hull of the live neurons has no area")
+            reasons |= dict.fromkeys(("coverage", "hole"), _no_area(placement))
     if n >= 3:
         alive = similarity if n == layout.n_neurons else similarity.take(live)
         near = neighborhoods.compare(alive, placement.places, k, seed, progress)
@@ -201,7 +203,7 @@ def measure_layout(
             if placement.area > 0:
                 found["blobs"] = placement.blobs(maps)
             else:
-                reasons["blobs"] = "the hull of the live neurons has no area"
+                reasons["blobs"] = _no_area(placement)
     for name, value in found.items():
         if np.isnan(value):
             reasons.setdefault(name, _why(name, n, profiles))
@@ -211,9 +213,15 @@ def measure_layout(
         n_live=n,
         k=k,
         method=layout.method,
-        region=layout.region,
+        region=str(layout.region),
         reasons={name: reasons[name] for name in MEASURES if name in reasons},
     )
+
+
+def _no_area(placement: Placement) -> str:
+    if placement.shape is None:
+        return "the hull of the live neurons has no area"
+    return "dead neurons lie nearer to all of the region"
 
 
 def _why(name: str, n_live: int, profiles: Profiles | None) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import ConvexHull, Delaunay, QhullError, Voronoi, cKDTree
+from scipy.spatial import Delaunay, QhullError, Voronoi, cKDTree
+
+from topomap.layout.regions import Region, shape_of
 
 Points = NDArray[np.float64]
 
@@ -26,44 +29,54 @@ _BEYOND = 14
 #: Differences of distances, in spacings, that are rounding.
 _SAME = 1e-6
 
+#: Distances in the frame that differ by less are the same.
+_ROUNDING = 1e-9
+
 #: Share of the neurons that make a map's blobs.
 _TOP = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Places of live neurons in a region: ``"disc"``, ``"square"`` or ``"hull"``."""
+    """Places of live neurons in the part of a region that is left to them.
+
+    Parameters
+    ----------
+    places
+        Of the live neurons, shape ``(n_live, 2)``.
+    region
+        A name, a mask or a `Region`, as of `Layout`; ``"hull"`` is the convex hull of the live neurons.
+    dead
+        Places of dead neurons, shape ``(n_dead, 2)``. What is nearer to one of them than to any live neuron does not
+        count as part of the region.
+    """
 
     places: Points
-    region: str
+    region: str | Region
+    dead: Points = field(default_factory=lambda: np.zeros((0, 2)))
+
+    @cached_property
+    def shape(self) -> Region | None:
+        """The whole region; None for a hull without inside."""
+        return shape_of(self.region, self.places)
 
     @cached_property
     def area(self) -> float:
-        """Area of the region; that of a hull without inside is 0."""
-        if self.region == "disc":
-            return float(np.pi)
-        if self.region == "square":
-            return 4.0
-        return 0.0 if self._hull is None else float(self._hull.volume)
+        """Area of the region without the part of the dead, which is counted on a grid; 0 for a hull without inside."""
+        if self.shape is None:
+            return 0.0
+        if not len(self.dead):
+            return self.shape.area
+        counted = kept = 0
+        for points in self._grid(float(np.sqrt(self.shape.area / (len(self.places) + len(self.dead))))):
+            counted += len(points)
+            kept += int(self._left(points).sum())
+        return self.shape.area * kept / counted
 
-    @property
+    @cached_property
     def spacing(self) -> float:
         """Side of the square that each neuron would have: ``sqrt(area / n)``."""
         return float(np.sqrt(self.area / len(self.places)))
-
-    @cached_property
-    def _hull(self) -> ConvexHull | None:
-        if len(self.places) < 3:
-            return None
-        try:
-            return ConvexHull(self.places)
-        except QhullError:  # all on one line
-            return None
-
-    @cached_property
-    def _inside_hull(self) -> Delaunay:
-        assert self._hull is not None
-        return Delaunay(self.places[self._hull.vertices])
 
     @cached_property
     def _tree(self) -> cKDTree:
@@ -78,41 +91,34 @@ class Placement:
     def _sites(self) -> Points:
         return self._unique[0]
 
-    def contains(self, points: Points) -> NDArray[np.bool_]:
-        """Whether points lie in the region, shape ``(n_points,)``."""
-        if self.region == "disc":
-            return np.asarray((points**2).sum(axis=1) <= 1)
-        if self.region == "square":
-            return np.asarray(np.abs(points).max(axis=1) <= 1)
-        return np.asarray(self._inside_hull.find_simplex(points) >= 0)
+    @cached_property
+    def _tree_of_dead(self) -> cKDTree:
+        return cKDTree(self.dead)
 
-    def border(self, step: float) -> Points:
-        """Return points along the border of the region, corners among them."""
-        if self.region == "disc":
-            angle = np.linspace(0, 2 * np.pi, int(np.ceil(2 * np.pi / step)) + 1)
-            return np.column_stack([np.cos(angle), np.sin(angle)])
-        if self.region == "square":
-            corners = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
-        else:
-            assert self._hull is not None
-            corners = self.places[self._hull.vertices]
-        sides = []
-        for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-            t = np.linspace(0, 1, int(np.ceil(np.linalg.norm(b - a) / step)) + 1)[:, None]
-            sides.append(a + t * (b - a))
-        return np.concatenate(sides)
+    def _left(self, points: Points) -> NDArray[np.bool_]:
+        """Which points are no nearer to a dead neuron than to a live one."""
+        if not len(self.dead):
+            return np.ones(len(points), dtype=bool)
+        near, _ = self._tree.query(points)
+        return np.asarray(near <= self._tree_of_dead.query(points)[0] + _ROUNDING)
 
-    def coverage(self) -> float:
-        """Share of the region within one spacing of a neuron, counted on a grid."""
-        low, high = (self.places.min(axis=0), self.places.max(axis=0)) if self.region == "hull" else (-1.0, 1.0)
-        low, width = np.broadcast_to(low, 2), np.broadcast_to(np.subtract(high, low), 2)
-        sides = np.clip(np.ceil(_PIXELS * width / self.spacing), _FEWEST_PIXELS, _MOST_PIXELS).astype(int)
+    def _grid(self, spacing: float) -> Iterator[Points]:
+        """Yield the points of a fine grid that lie in the whole region, some rows at a time."""
+        assert self.shape is not None
+        corners = np.concatenate(self.shape.outline)
+        low, width = corners.min(axis=0), np.ptp(corners, axis=0)
+        sides = np.clip(np.ceil(_PIXELS * width / spacing), _FEWEST_PIXELS, _MOST_PIXELS).astype(int)
         x, y = (low[i] + width[i] * (np.arange(sides[i]) + 0.5) / sides[i] for i in (0, 1))
-        inside = covered = 0
         step = max(1, 200_000 // len(x))
         for start in range(0, len(y), step):
             points = np.stack(np.meshgrid(x, y[start : start + step]), axis=-1).reshape(-1, 2)
-            points = points[self.contains(points)]
+            yield points[self.shape.contains(points)]
+
+    def coverage(self) -> float:
+        """Share of the region within one spacing of a neuron, counted on a grid."""
+        inside = covered = 0
+        for grid in self._grid(self.spacing):
+            points = grid[self._left(grid)]
             near, _ = self._tree.query(points, distance_upper_bound=self.spacing * (1 + _SAME))
             inside += len(points)
             covered += int(np.isfinite(near).sum())
@@ -121,17 +127,20 @@ class Placement:
     def hole(self) -> float:
         """Radius, in spacings, of the largest circle that is centred in the region and holds no neuron.
 
-        The distance to the nearest neuron is largest at a corner of their Voronoi cells or on the border of the
-        region. The border is looked at in small steps.
+        The distance to the nearest neuron is largest at a corner of the Voronoi cells, of live and dead neurons where
+        the part of the dead is left out, or on the border of the region. The border is looked at in small steps.
         """
-        centers = [self.border(min(self.spacing / _BORDER, _BORDER_STEP))]
-        if len(self._sites) > 2:
+        assert self.shape is not None
+        border = self.shape.border(min(self.spacing / _BORDER, _BORDER_STEP))
+        centers = np.concatenate([self._sites, border])
+        sites = np.unique(np.concatenate([self._sites, self.dead]), axis=0)
+        if len(sites) > 2:
             try:
-                corners = Voronoi(self._sites).vertices
-                centers.append(corners[self.contains(corners)])
+                corners = Voronoi(sites).vertices
+                centers = np.concatenate([centers, corners[self.shape.contains(corners)]])
             except QhullError:  # all on one line: their cells have no corners
                 pass
-        near, _ = self._tree.query(np.concatenate(centers))
+        near, _ = self._tree.query(centers[self._left(centers)])
         return float(near.max() / self.spacing)
 
     def evenness(self) -> float:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from topomap._check import at_least, choice
 from topomap.layout import Layout, embed
+from topomap.layout.regions import Region
 from topomap.run import Activations
 from topomap.run.activations import take_rows
 from topomap.similarity import Similarity, correlate
@@ -77,7 +78,7 @@ class Stability:
             "displacement": (("neuron",), self.displacement),
             "position": (("layout", "neuron", "axis"), np.stack([layout.positions for layout in self.layouts])),
         }
-        attrs = {"over": self.over, "method": self.layouts[0].method, "region": self.layouts[0].region}
+        attrs = {"over": self.over, "method": self.layouts[0].method, "region": str(self.layouts[0].region)}
         return xarray.Dataset(data, coords={"axis": ["x", "y"]}, attrs=attrs)
 
     def __repr__(self) -> str:
@@ -93,7 +94,7 @@ class Stability:
 def measure_stability(
     acts: Activations | Similarity,
     method: Any = None,
-    region: str | None = None,
+    region: str | Region | NDArray[np.bool_] | None = None,
     n: int = 10,
     over: str = "inputs",
     seed: int = 0,

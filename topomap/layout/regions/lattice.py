@@ -84,7 +84,7 @@ def _within(
 
 
 def _hexagonal(pitch: float, reach: float, offset: tuple[float, float]) -> Points:
-    """A hexagonal lattice over [-reach, reach]^2, row by row, moved by shares of its pitch and of its rows."""
+    """Return a hexagonal lattice over [-reach, reach]^2, row by row, moved by shares of its pitch and of its rows."""
     along, across = int(reach / pitch) + 2, int(reach / pitch / _ROW) + 2
     i, j = np.meshgrid(np.arange(-along, along + 1), np.arange(-across, across + 1))
     x = (i + 0.5 * (j % 2) + offset[0]) * pitch

@@ -73,7 +73,7 @@ class Mask(Region):
 
     @cached_property
     def _pixel(self) -> float:
-        return 2 / (max(self._field.shape) - 2 * _PAD)
+        return 2 / float(max(self._field.shape) - 2 * _PAD)
 
     def _index(self, points: Points) -> Floats:
         """Rows and columns of places in the padded field, shape ``(2, n_points)``."""
@@ -91,7 +91,8 @@ class Mask(Region):
 
         height, width = self._field.shape
         x, y = ((np.arange(count) - (count - 1) / 2) * self._pixel for count in (width, height))
-        pieces, bounds = contour_generator(x, y, self._field[::-1], fill_type="OuterOffset").filled(0, np.inf)
+        filled: Any = contour_generator(x, y, self._field[::-1], fill_type="OuterOffset").filled(0, np.inf)
+        pieces, bounds = filled
         return tuple(
             np.asarray(piece[low:high], dtype=np.float64)
             for piece, cuts in zip(pieces, bounds, strict=True)

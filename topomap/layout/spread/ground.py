@@ -1,6 +1,6 @@
 """The region as ground to fill: its sites, its walls, and the pressure that spreads neurons over it.
 
-Lengths are in spacings: one site is one unit of area, so a region of n sites is the unit frame's scaled to the area n, a
+Lengths are in spacings: one site is one unit of area, so a region of n sites has the area n: it is a
 square of side sqrt(n) or a disc of radius sqrt(n / pi).
 """
 
