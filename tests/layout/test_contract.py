@@ -13,8 +13,8 @@ import topomap as tm
 from topomap.layout import TSNE, Force, Swarm, embed
 from topomap.layout.methods import METHODS as METHODS_BY_NAME
 
-SINGLE = ["random", "pca", "mds", "umap", "tsne", "som", "force", "graph", "swarm"]
-CHAINS = ["pca+tsne", "umap+swarm", "tsne+force", "pca+som", "tsne+mds", [TSNE(perplexity=5), Swarm(n_steps=50)]]
+SINGLE = ["random", "pca", "mds", "umap", "tsne", "som", "som-batch", "force", "graph", "swarm"]
+CHAINS = ["pca+tsne", "umap+swarm", "tsne+force", "pca+som", "pca+som-batch", "tsne+mds", [TSNE(perplexity=5), Swarm(n_steps=50)]]
 METHODS = [*SINGLE, *CHAINS, Force(n_neighbors=5)]
 
 #: Least share of neurons whose nearest neighbour in the plane is of their own group (0.5 by chance). A swarm evens out

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from topomap.layout.convolution import CONVOLVE_ABOVE, Convolution
 from topomap.layout.pairs import AllPairs, PairValues, part_coincident
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ Points = NDArray[np.float64]
 
 #: Closest two points of the swarm are taken to be.
 _SWARM_FLOOR = 0.01
+
+#: Spacing of a grid that resolves the local force, which changes over distances of about 2.
+_SWARM_SPACING = 0.5
 
 #: Up to this number of neurons the swarm is computed in double precision, as published.
 _EXACT = 512
@@ -42,7 +46,8 @@ class Swarm:
 
     ``d`` is the distance of the similarity; Euclidean distances are scaled so that the largest is 2, the range of a
     correlation distance. Without a start, positions are uniform in the unit square; another layout is first scaled to
-    it, per axis.
+    it, per axis. From another layout, the force depends on r alone: large layers then sum it by `Convolution`, in time
+    O(n log n) per step instead of O(n^2), within 1e-3 of the largest force.
 
     Parameters
     ----------
@@ -58,6 +63,8 @@ class Swarm:
     jitter
         Neurons at exactly the same place never part under these forces: they are first moved by noise of this
         deviation.
+    convolve_above
+        More neurons than this take the fast sums where the layout starts from another.
 
     References
     ----------
@@ -77,6 +84,7 @@ class Swarm:
     max_step: float = 1.5
     reach: float = 60.0
     jitter: float = 1e-3
+    convolve_above: int = CONVOLVE_ABOVE
 
     def __call__(self, similarity: Similarity, init: Points | None, rng: np.random.Generator) -> Points:
         """Return positions, shape ``(n_neurons, 2)``."""
@@ -88,8 +96,11 @@ class Swarm:
         points -= points.mean(axis=0)
         share = (np.tanh(np.linspace(-3, 6, self.n_steps)) + 1) / 2
         with AllPairs(n, np.float64 if n <= _EXACT else np.float32) as pairs:
+            convolve = init is not None and n > self.convolve_above
+            convolution = Convolution(pairs, _local_force, _SWARM_SPACING) if convolve else None
             for s in tqdm(share, desc="swarm", disable=None, leave=False, delay=1):
-                move = s * pairs.sum(points, _local_force)
+                local = convolution.sum(points) if convolution else pairs.sum(points, _local_force)
+                move = s * local
                 if values is not None:
                     move += (1 - s) * pairs.sum(points, None, values)
                 move /= 2 * n
@@ -121,6 +132,8 @@ class Graph:
         Of the distances of all pairs; 7.5 in the paper.
     n_steps
         Iterations of the force layout.
+    convolve_above
+        More neurons than this take the fast sums (`Convolution`) for the repulsion.
 
     References
     ----------
@@ -138,11 +151,12 @@ class Graph:
 
     percentile: float = 7.5
     n_steps: int = 300
+    convolve_above: int = CONVOLVE_ABOVE
 
     def __call__(self, similarity: Similarity, init: Points | None, rng: np.random.Generator) -> Points:
         """Return positions, shape ``(n_neurons, 2)``."""
         graph = threshold_graph(similarity, self.percentile)
-        return fruchterman_reingold(graph, init, rng, self.n_steps, gravity=0.0, desc="graph")
+        return fruchterman_reingold(graph, init, rng, self.n_steps, 0.0, self.convolve_above, desc="graph")
 
 
 @dataclass(frozen=True)
@@ -160,6 +174,8 @@ class Force:
         Iterations.
     gravity
         Pull to the centre, which keeps components that no edge joins in one picture.
+    convolve_above
+        More neurons than this take the fast sums (`Convolution`) for the repulsion.
 
     References
     ----------
@@ -177,11 +193,12 @@ class Force:
     n_neighbors: int = 15
     n_steps: int = 300
     gravity: float = 0.1
+    convolve_above: int = CONVOLVE_ABOVE
 
     def __call__(self, similarity: Similarity, init: Points | None, rng: np.random.Generator) -> Points:
         """Return positions, shape ``(n_neurons, 2)``."""
         graph = neighbor_graph(similarity, self.n_neighbors)
-        return fruchterman_reingold(graph, init, rng, self.n_steps, self.gravity, desc="force")
+        return fruchterman_reingold(graph, init, rng, self.n_steps, self.gravity, self.convolve_above, desc="force")
 
 
 def fruchterman_reingold(
@@ -190,7 +207,8 @@ def fruchterman_reingold(
     rng: np.random.Generator,
     n_steps: int,
     gravity: float,
-    desc: str,
+    convolve_above: int = CONVOLVE_ABOVE,
+    desc: str = "force",
 ) -> Points:
     """Lay a weighted graph out: attraction ``w r^2 / k`` along edges, repulsion ``k^2 / r`` between all pairs.
 
@@ -205,8 +223,9 @@ def fruchterman_reingold(
     edges = graph.tocoo()
     heads, tails, strength = edges.row, edges.col, edges.data.astype(np.float64)
     with AllPairs(n) as pairs:
+        convolution = Convolution(pairs, _repulsion) if n > convolve_above else None
         for step in tqdm(range(n_steps), desc=desc, disable=None, leave=False, delay=1):
-            move = pairs.sum(points, _repulsion)
+            move = convolution.sum(points) if convolution else pairs.sum(points, _repulsion)
             gap = points[tails] - points[heads]
             pull = (strength * np.sqrt((gap**2).sum(axis=1)))[:, None] * gap
             for axis in (0, 1):

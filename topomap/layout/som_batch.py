@@ -125,7 +125,8 @@ def _winners(x: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
     import torch
 
     squares = cells.square().sum(dim=1)
-    blocks = x.split(_compute.block_rows(len(cells)))
+    step = _compute.block_rows(len(cells))
+    blocks = (x[start : start + step] for start in range(0, len(x), step))
     return torch.cat([torch.addmm(squares, block, cells.T, alpha=-2).argmin(dim=1) for block in blocks])
 
 
