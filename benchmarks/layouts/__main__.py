@@ -24,7 +24,7 @@ from pathlib import Path
 
 import psutil
 from measure import METRICS, Task, work
-from report import report
+from report import LEGEND, compact, report
 from results import Results
 
 SIZES = {"fashion": (128, 512, 2048, 8192), "digits": (128, 512)}
@@ -85,13 +85,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one network of 128 units and few methods")
     parser.add_argument("--jobs", type=int, default=psutil.cpu_count(), help="processes for layouts")
     parser.add_argument("--forget", nargs="+", default=[], metavar="KEY", help="measure again, e.g. '*/spread/*'")
-    parser.add_argument("--report", action="store_true", help="only print what the file holds, as Markdown")
+    parser.add_argument("--report", nargs="?", const="all", choices=("all", "readme"),
+                        help="only print what the file holds, as Markdown (readme: its table)")  # fmt: skip
     args = parser.parse_args()
     if args.quick:
         args.sizes = [n for n in args.sizes if n <= 128] or [128]
     results = Results(args.to)
     if args.report:
-        print(report(results))
+        print(report(results) if args.report == "all" else f"{compact(results)}\n\n{LEGEND}")
         return
     results.mend()
     for pattern in args.forget:
@@ -108,4 +109,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted: what was measured is kept, and the same command goes on from there")

@@ -32,6 +32,9 @@ FREE = ("openTSNE", "tsne, free", "umap", "umap, free")
 #: Largest layers: for assignment to a grid, for measuring free layouts in the square too, for the bootstrap.
 _ASSIGNED, _BOTH, _BOOTSTRAP = 2048, 2048, 2048
 
+#: Published methods that are looked at on one network alone where neurons are many.
+_ONCE = ("random", "graph", "random+swarm", "pca+swarm", "som+swarm", "graph+swarm", "swarm")
+
 #: Layouts per estimate of stability, and noise (in deviations of each neuron) that jitters the start.
 _REPEATS, _JITTER = 5, 0.01
 
@@ -81,10 +84,13 @@ def methods_of(task: Task) -> list[str]:
         return list(FREE)
     if task.quick:
         return ["umap", "tsne", "openTSNE", "umap+swarm", "tsne, free", "umap>grid"]
+    if task.n > _BOTH:  # the libraries were compared on smaller layers, and are here by Pearson's correlation
+        methods = ["openTSNE", *PUBLISHED]
+        return methods if task.net == 0 else [name for name in methods if name not in _ONCE]
     methods = [*FREE, *(name for name in PUBLISHED if name not in FREE)]
     if task.n <= _ASSIGNED:
         methods += ASSIGNED
-    if task.n == AS_PUBLISHED and task.metric == "cosine":
+    if task.n == AS_PUBLISHED and task.metric == "cosine" and task.net == 0:
         methods += [name for name in EQUIVALENTS if name not in methods]
     return methods
 

@@ -31,7 +31,8 @@ class Results:
         self.rows: dict[str, Row] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            for line in path.read_text().splitlines():
+            text = path.read_text()
+            for line in text[: text.rfind("\n") + 1].splitlines():  # a line in the making does not count
                 row = json.loads(line)
                 if row.get("forgotten"):
                     self.rows.pop(key_of(row), None)
