@@ -21,8 +21,9 @@ Points = NDArray[np.float64]
 class TSNE:
     """t-SNE (van der Maaten, Hinton 2008) by openTSNE, on the similarity's exact neighbours.
 
-    Starts from the first two principal components, or from the earlier layout of a chain, scaled to a deviation of
-    1e-4. Early exaggeration, learning rate and numbers of iterations are openTSNE's.
+    Starts from the first two principal components, scaled to a deviation of 1e-4. Early exaggeration, learning rate and
+    numbers of iterations are openTSNE's. From an earlier layout it starts at full size, one unit of area per neuron,
+    and without early exaggeration: both are there to find a first order, and would lose the one that is given.
 
     Parameters
     ----------
@@ -64,11 +65,16 @@ class TSNE:
             n_jobs=self.n_jobs,
         )
         start = principal_coordinates(similarity, 2) if init is None else init
-        # openTSNE expects a tiny start; noise far below it parts neurons that coincide
+        # openTSNE's exaggeration needs a tiny start; noise far below it parts neurons that coincide
         start = 1e-4 * start / float(start[:, 0].std() or start.std() or 1.0)
         start = start + rng.normal(scale=1e-8, size=start.shape)
         tsne = openTSNE.TSNE(n_jobs=self.n_jobs, random_state=int(rng.integers(2**31 - 1)))
-        return np.array(tsne.fit(affinities=affinities, initialization=start), dtype=np.float64)
+        if init is None:
+            return np.array(tsne.fit(affinities=affinities, initialization=start), dtype=np.float64)
+        embedding = tsne.prepare_initial(affinities=affinities, initialization=start)
+        embedding *= 1e4 * np.sqrt(n / (4 * np.pi))  # openTSNE warns of any start of this size that it is given
+        embedding.optimize(n_iter=tsne.n_iter, momentum=tsne.final_momentum, inplace=True)
+        return np.array(embedding, dtype=np.float64)
 
 
 @dataclass(frozen=True)
