@@ -57,9 +57,9 @@ def test_a_cell_that_no_neuron_reaches_keeps_its_vector():
 
 def test_neurons_start_where_ranks_fill_the_map():
     points = np.array([[0.0, 9], [1, 8], [2, 1000], [50, 0]])
-    assert som_batch._ranked(points, 2).tolist() == [1, 0, 3, 2]
+    assert som_batch.ranked(points, 2).tolist() == [1, 0, 3, 2]
     line = np.column_stack([np.arange(9.0), np.zeros(9)])
-    assert som_batch._ranked(line, 3).tolist() == [1, 1, 1, 4, 4, 4, 7, 7, 7]
+    assert som_batch.ranked(line, 3).tolist() == [1, 1, 1, 4, 4, 4, 7, 7, 7]
 
 
 def test_no_pass_leaves_a_chain_on_the_cells_of_the_earlier_layout():
@@ -89,7 +89,7 @@ def test_both_errors_are_no_worse_than_minisoms(seed):
     reference = MiniSom(side, side, rows.shape[1], sigma=1, learning_rate=0.5, random_seed=seed)
     reference._weights = rows[random.integers(300, size=(side, side))]
     reference.train(rows[random.permutation(300)], 10, use_epochs=True)
-    start = som_batch._ranked(tm.layout.PCA()(similarity, None, rng()), side)
+    start = som_batch.ranked(tm.layout.PCA()(similarity, None, rng()), side)
     _, cells = BatchSOM().train(rows, start)
     ours = errors(rows, cells, side)
     theirs = errors(rows, reference._weights.reshape(side * side, -1), side)

@@ -79,7 +79,7 @@ class BatchSOM:
     def __call__(self, similarity: Similarity, init: Points | None, rng: np.random.Generator) -> Points:
         """Return positions, shape ``(n_neurons, 2)``."""
         side = int(np.sqrt(similarity.n_neurons)) + 1
-        start = _ranked(principal_coordinates(similarity, 2) if init is None else init, side)
+        start = ranked(principal_coordinates(similarity, 2) if init is None else init, side)
         winner, _ = self.train(rows_of(similarity), start)
         cells = np.column_stack(np.unravel_index(winner, (side, side)))
         return spread_on_circles(cells, self.radius)
@@ -145,7 +145,7 @@ def _means(x: torch.Tensor, winner: torch.Tensor, side: int, width: float, cells
     return torch.where(weight > _LEAST, means, cells)
 
 
-def _ranked(points: Points, side: int) -> NDArray[np.int64]:
+def ranked(points: Points, side: int) -> NDArray[np.int64]:
     """Return the cell of each point when ranks along each axis fill the map."""
     from scipy.stats import rankdata
 
