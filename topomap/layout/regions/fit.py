@@ -163,8 +163,9 @@ def _bottom(shape: Region, n_dead: int, n_total: int) -> tuple[Points, float]:
         return np.zeros((0, 2)), -np.inf
     n = max(n_total, int(np.ceil(shape.area / _DEAD_SPACING**2)), int(np.ceil(n_dead / _DEAD_SHARE)))
     sites = shape.sites(n)
-    sites = sites[lowest(sites, n_dead)]
-    return sites, float(sites[:, 1].max() + np.sqrt(shape.area / n))
+    spacing = float(np.sqrt(shape.area / n))
+    sites = sites[lowest(sites, n_dead, spacing)]
+    return sites, float(sites[:, 1].max()) + spacing
 
 
 def smallest_circle(points: Points, n_steps: int = 1000) -> Points:

@@ -65,18 +65,17 @@ class Region(ABC):
 
     def sites(self, n: int) -> Points:
         """Return n sites that fill the region evenly, in rows, shape ``(n, 2)``."""
-        return lattice.fitted(self.area, self.depth, n)
+        return lattice.fitted(self, n)
 
     def fill(self, ranks: Points, sites: Points) -> Points:
         """Fill the region by ranks along two axes, those in [-1, 1]: rows of `sites` by y, within rows by x.
 
-        This is the map of Knothe and Rosenblatt (1952), which keeps areas; `sites` are the region's own, one per rank.
+        The map keeps areas (Rosenblatt 1952, doi 10.1214/aoms/1177729394); `sites` are the region's, one per rank.
         """
         out = np.empty_like(ranks)
         rising = np.argsort(ranks[:, 1], kind="stable")
-        order = np.lexsort((sites[:, 0], sites[:, 1].round(9)))
-        ends = np.flatnonzero(np.diff(sites[order, 1].round(9))) + 1
-        for low, high in pairwise([0, *ends.tolist(), len(sites)]):
+        order, bounds = lattice.bands(sites)
+        for low, high in pairwise(bounds):
             strip = rising[low:high]
             out[strip[np.argsort(ranks[strip, 0], kind="stable")]] = sites[order[low:high]]
         return out

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import cKDTree
 
+from topomap.layout.regions.lattice import bands
 from topomap.layout.spread import kernels
 
 if TYPE_CHECKING:
@@ -44,9 +45,8 @@ def snap(points: Points, sites: Points) -> Index:
     """
     n = len(points)
     site_of = np.empty(n, dtype=np.int64)
-    heights, row = np.unique(sites[:, 1].round(6), return_inverse=True)
-    bounds = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(heights)))])
-    rising, by_row = np.argsort(points[:, 1], kind="stable"), np.lexsort((sites[:, 0], row))
+    by_row, bounds = bands(sites)
+    rising = np.argsort(points[:, 1], kind="stable")
     for low, high in pairwise(bounds):
         strip = rising[low:high]
         site_of[strip[np.argsort(points[strip, 0], kind="stable")]] = by_row[low:high]

@@ -32,6 +32,9 @@ _CAP = 1.5
 #: they lie in a corner.
 _BORDER, _CORNER = 0.9, np.sqrt(0.5)
 
+#: How far neurons move along the border at most, in spacings.
+_ALONG = 0.25
+
 #: Parts of a grid cell, and of cells along a side at most, by which the cells that walls cut are measured.
 _PARTS, _MOST_PARTS = 8, 4096
 
@@ -79,9 +82,9 @@ class Ground:
 
     @cached_property
     def _ordered(self) -> Points:
-        every = self.shape.sites(self.n) * self.half
-        last = lowest(every, self.spare)
-        return np.concatenate([every[~last], every[last]])
+        every = self.shape.sites(self.n)
+        last = lowest(every, self.spare, 1 / self.half)
+        return np.concatenate([every[~last], every[last]]) * self.half
 
     def depth(self, points: Points) -> NDArray[np.float64]:
         """How far within the region points lie."""
@@ -94,7 +97,8 @@ class Ground:
     def along_border(self, home: Points) -> Callable[[Points], None]:
         """Return what takes from moves, in place, their way out of the region where home lies along its border.
 
-        In corners it leaves none of the move.
+        In corners it leaves none of the move, elsewhere a quarter of a spacing: more would open holes at the border,
+        where there are no neurons beyond to give way.
         """
         rim = np.flatnonzero(self.depth(home) < _BORDER)
         places = home[rim] / self.half
@@ -105,7 +109,8 @@ class Ground:
             straight &= (self.shape.normal(places + step / self.half * along) * normal).sum(axis=1) > _CORNER
 
         def slide(moves: Points) -> None:
-            moves[rim] = ((moves[rim] * along).sum(axis=1) * straight)[:, None] * along
+            ways = np.clip((moves[rim] * along).sum(axis=1), -_ALONG, _ALONG)
+            moves[rim] = (ways * straight)[:, None] * along
 
         return slide
 
