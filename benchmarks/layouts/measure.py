@@ -99,6 +99,7 @@ def _layouts(task: Task, results: Results) -> Iterator[Row]:
     layer = recorded(results.path.parent, task.data, task.n, task.net)
     acts = layer.activations
     similarity, profiles = tm.correlate(acts, task.metric), tm.profile(acts, by="label")
+    correlation = None if task.metric == "pearson" else tm.correlate(acts)
     who: Row = {"kind": "layout", "data": task.data, "n": task.n, "net": task.net, "metric": task.metric}
 
     def file(method: str, region: str) -> Path:
@@ -108,6 +109,9 @@ def _layouts(task: Task, results: Results) -> Iterator[Row]:
         save_positions(file(method, region), layout.positions)
         quality = tm.measure_layout(layout, similarity, profiles, progress=False)
         found = {name: getattr(quality, name) for name in MEASURES}
+        if correlation is not None and region == "disc":  # shapes do not matter here: once is enough
+            judged = tm.measure_layout(layout, correlation, progress=False)
+            found |= {f"{name}_r": getattr(judged, name) for name in ("trustworthiness", "continuity", "knn")}
         return {**who, "method": method, "region": region, **found, "seconds": seconds, "by": by}
 
     for region in REGIONS:
