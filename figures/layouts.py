@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import topomap as tm
+from topomap.datasets.bundled import FASHION_CLASSES
 from topomap.plot import style
 from topomap.plot.panel import Ground, draw_bar, draw_map
 from topomap.plot.save import save_figure
@@ -62,7 +63,7 @@ def draw(results: Results, case: dict[str, Any], group: str, region: str) -> Any
         weight = "bold" if method == "spread" else "normal"
         ax.set_title(SHOWN[method], fontsize=style.TITLE + 1, color=style.INK, pad=2, fontweight=weight)
     bar_box = (0.3, (below + bar - 0.2) / height, 0.4, 0.09 / height)
-    draw_bar(figure, figure.add_axes(bar_box), image, scale, f"mean for class {group}, in deviations",
+    draw_bar(figure, figure.add_axes(bar_box), image, scale, f"mean for {FASHION_CLASSES[int(group)]}, in deviations",
              orientation="horizontal")  # fmt: skip
     _dots(figure, results, case, shown, region, below / height)
     return figure
@@ -101,7 +102,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--metric", default="cosine")
     parser.add_argument("--region", default="disc")
-    parser.add_argument("--group", default="6", help="label whose map is shown")
+    parser.add_argument("--group", default="6", help="code of the class whose map is shown")
     parser.add_argument("--to", type=Path, default=Path(__file__).with_name("layouts.png"))
     args = parser.parse_args()
     case = {"kind": "layout", "data": "fashion", "n": args.size, "metric": args.metric}

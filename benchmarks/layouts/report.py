@@ -271,15 +271,17 @@ def _layouts(results: Results) -> Iterator[str]:
 
 
 def compact(results: Results, data: str = "fashion", n: int = 512, metric: str = "cosine") -> str:
-    """Return the README's table: one size, one metric, the default layout beside the paper's and the free ones."""
-    shown = [("spread", "disc"), ("spread", "square"), ("umap+swarm", "square"), ("umap>grid", "square"),
-             *((name, "square") for name in reversed(FIRST))]  # fmt: skip
+    """Return the README's table: one size, one metric; other layouts in the region that they cover best."""
     names = ("trustworthiness", "continuity", "knn", "blobs", "coverage", "evenness", "hole")
+    case = {"kind": "layout", "data": data, "n": n, "metric": metric}
     rows = []
-    for method, region in shown:
-        which = {"kind": "layout", "data": data, "n": n, "metric": metric, "method": method, "region": region}
-        if results.values("knn", **which):
-            rows.append([method, region, *(number(results.median(name, **which), name) for name in names)])
+    for method in ("spread", "umap+swarm", "umap>grid", *reversed(FIRST)):
+        covered = {region: results.median("coverage", **case, method=method, region=region) for region in REGIONS}
+        known = [region for region in REGIONS if not isnan(covered[region])]
+        best = known if method == "spread" else sorted(known, key=lambda region: -covered[region])[:1]
+        for region in best:
+            found = [number(results.median(name, **case, method=method, region=region), name) for name in names]
+            rows.append([method, region, *found])
     nets = len(results.values("accuracy", kind="net", data=data, n=n))
     title = f"Medians over {nets} networks, N = {n} neurons, {metric} distance, 10 neighbours"
     return table(title, ["layout", "region", *(NAMES[name] for name in names)], rows)
