@@ -9,6 +9,7 @@ from scipy import sparse
 from torch import nn
 
 import topomap as tm
+from topomap.cli.show import layers_table
 from topomap.store import open_run, save_run
 from topomap.store.sparse import StoredSparse
 
@@ -98,6 +99,21 @@ def test_a_layer_that_runs_twice_is_renamed(folder):
     assert all(acts.sparse and acts.n_neurons == 64 for acts in run.values())
 
 
+def test_outputs_that_torch_holds_as_sparse_ones():
+    class Sparse(nn.Module):
+        def __init__(self, layout):
+            super().__init__()
+            self.layout = layout
+
+        def forward(self, x):
+            return x.to_sparse(layout=self.layout)
+
+    for layout in (torch.sparse_coo, torch.sparse_csr):
+        net = nn.Sequential(*autoencoder()[:2], Sparse(layout))
+        run = tm.record(net, X, ["1", "2"], keep="sparse", logits=False)
+        np.testing.assert_array_equal(run["2"].values.toarray(), run["1"].values.toarray())
+
+
 def test_layers_that_are_not_sparse_are_named():
     with pytest.warns(tm.TopomapWarning, match=r"keep='sparse' saves little .*: 0 \(none\): 100%. Record these"):
         run = tm.record(autoencoder(), X, ["0", "1"], keep="sparse", logits=False)
@@ -159,3 +175,8 @@ def test_a_saved_run_is_the_same_on_disk(folder):
         one, two = (tm.correlate(r["1"], "jaccard").neighbors(5) for r in (run, other))
         np.testing.assert_array_equal(one[0], two[0])
     assert sparse.issparse(saved["1"].select(n=5).values)
+
+
+def test_the_command_line_says_how_values_were_kept(folder):
+    run = tm.record(autoencoder(), X, "1", keep="sparse", dtype="float16", logits=False, to=folder)
+    assert layers_table(run).splitlines()[1].split("  ")[-1].strip() == "sparse, 6.2 % active, float16"

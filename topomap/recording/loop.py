@@ -182,7 +182,9 @@ class Recording:
                 bits = np.random.PCG64(np.random.SeedSequence([self.seed, key]))
                 bits.advance(self._start)
                 uniform = np.random.Generator(bits).random(output.tensor.shape[output.axes.batch])
-            places = Places(output.tensor.detach(), output.axes, output.steps, uniform)
+            tensor = output.tensor.detach()
+            tensor = tensor if tensor.layout == torch.strided else tensor.to_dense()  # as long as its batch lives
+            places = Places(tensor, output.axes, output.steps, uniform)
             if output.steps is None and len(places.shape) == 1:
                 places.hide(self._masks.of(output.layer, places.shape[0]))
             for reduced in reduce_output(places, self.ways, output.layer):
