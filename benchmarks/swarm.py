@@ -1,10 +1,13 @@
-"""The swarm layout against the paper's equations in dense NumPy, as published: time per step and peak memory.
+"""The swarm layout against the paper's equations in dense NumPy, and its convolution against its sums of all pairs.
 
-Each layout runs in a process of its own, once from scratch (local and global forces) and once from another layout
-(local forces alone, as in ``umap+swarm``). The dense version takes fewer steps, because it is slow; every step costs
-the same, so times are compared per step, the best of three alternating runs each. Ours includes its preparation, spread
-over fewer steps than a layout has; the dense version's is left out. Memory is the peak above what the process held
-before the layout, with imports and data in place (Linux).
+Against the dense equations: from scratch (local and global forces) and from another layout (local forces alone, as in
+``umap+swarm``). The dense version takes fewer steps, because it is slow; every step costs the same, so times are
+compared per step, in turn. Ours includes its preparation, spread over fewer steps than a layout has; the dense
+version's is left out. Memory is the peak above what a fresh process held before, imports and data in place (Linux).
+
+Convolution against all pairs: ``umap+swarm`` as published, 1,000 steps from one start, both ways; trustworthiness,
+continuity and kept neighbours (k = 10) of both, median over networks. At 8,192 neurons all pairs are timed over fewer
+steps.
 
     python benchmarks/swarm.py
 """
@@ -12,20 +15,33 @@ before the layout, with imports and data in place (Linux).
 from __future__ import annotations
 
 import argparse
-import ctypes
-import json
-import subprocess
-import sys
 import time
 from pathlib import Path
+from statistics import median
 
 import numpy as np
+from common import compare, peak_megabytes, table
+from layouts.nets import recorded
+
+import topomap as tm
+from topomap.layout import Swarm
 
 N_INPUTS = 500
 N_STEPS = 1000
-ROUNDS = 3
 DENSE_STEPS = {512: 40, 2048: 6}
 OUR_STEPS = {512: 400, 2048: 60, 8192: 10}
+QUALITY = {512: 3, 2048: 3}
+TIMED = 8192
+MEASURES = ("trustworthiness", "continuity", "knn")
+
+SETUP = """
+import ctypes
+import numpy as np, threadpoolctl
+from swarm import Swarm, dense_swarm, planted
+similarity = planted({n})
+init = np.random.default_rng(0).random(({n}, 2))
+ctypes.CDLL(None).malloc_trim(0)  # else memory freed before would be used again unseen
+"""
 
 
 def dense_swarm(positions, distance, n_steps, with_global):
@@ -42,83 +58,78 @@ def dense_swarm(positions, distance, n_steps, with_global):
     return positions
 
 
-def resident(field):
-    """Return a field of this process's memory in MB: VmRSS now, VmHWM at its highest."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    raise OSError(f"/proc/self/status has no {field}")
-
-
-class PeakMemory:
-    """Highest resident memory while the block runs, above that at its start, in MB (Linux)."""
-
-    def __enter__(self):
-        ctypes.CDLL(None).malloc_trim(0)  # else memory freed before would be used again unseen
-        Path("/proc/self/clear_refs").write_text("5")  # forgets the highest so far
-        self._start = resident("VmRSS")
-        return self
-
-    def __exit__(self, *error):
-        self.peak = resident("VmHWM") - self._start
-
-
-def measure(who, n, from_layout):
-    """Run one layout in this process; return seconds per step and peak memory."""
-    import threadpoolctl  # noqa: F401  (what the engine imports, before memory is read)
-
-    import topomap as tm
-    from topomap.layout import Swarm
-
+def planted(n):
     rng = np.random.default_rng(0)
     values = rng.normal(size=(N_INPUTS, 10)) @ rng.normal(size=(10, n)) + rng.normal(size=(N_INPUTS, n))
-    similarity = tm.correlate(values.astype(np.float32))
-    del values
-    init = rng.random((n, 2))
-    steps = (DENSE_STEPS if who == "dense" else OUR_STEPS)[n]
-    with PeakMemory() as memory:
-        start = time.perf_counter()
-        if who == "dense":
-            distance = None if from_layout else similarity.distance().astype(np.float64)
-            prepared = time.perf_counter()
-            dense_swarm(init, distance, steps, not from_layout)
-        else:
-            prepared = start
-            Swarm(n_steps=steps)(similarity, init if from_layout else None, rng)
-        end = time.perf_counter()
-    return {"seconds": (end - prepared) / steps, "memory": memory.peak}
+    return tm.correlate(values.astype(np.float32))
 
 
-def in_process(who, n, from_layout):
-    command = [sys.executable, str(Path(__file__)), "--measure", who, str(n), str(int(from_layout))]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout)
+def against_dense():
+    lines = []
+    for n, steps in OUR_STEPS.items():
+        similarity, init = planted(n), np.random.default_rng(0).random((n, 2))
+        setup = SETUP.format(n=n)
+        for from_layout in (False, True):
+            start = "init" if from_layout else "None"
+            ours = f"Swarm(n_steps={steps})(similarity, {start}, np.random.default_rng(0))"
+            line = [n, "layout" if from_layout else "scratch", "-", f"{peak_megabytes(setup, ours):.0f}", "-"]
+            if n in DENSE_STEPS:
+                distance = None if from_layout else similarity.distance().astype(np.float64)
+                seconds = compare(
+                    {
+                        "dense": lambda d=distance, n=n, i=init: dense_swarm(i, d, DENSE_STEPS[n], d is not None),
+                        "ours": lambda s=similarity, i=init if from_layout else None, k=steps: Swarm(n_steps=k)(
+                            s, i, np.random.default_rng(0)
+                        ),
+                    },
+                    repeats=3,
+                )
+                line[2] = f"{seconds['dense'] / DENSE_STEPS[n] / (seconds['ours'] / steps):.0f}"
+                given = "None" if from_layout else "similarity.distance().astype(float)"
+                dense = f"dense_swarm(init, {given}, {DENSE_STEPS[n]}, {not from_layout})"
+                line[4] = f"{peak_megabytes(setup, dense):.0f}"
+            lines.append(line)
+    table("Swarm, per step", ("N", "start", "dense / ours", "peak MB, ours", "peak MB, dense"), lines)
 
 
-def best(runs):
-    return {
-        key: min(run[key] for run in runs) if key == "seconds" else max(run[key] for run in runs) for key in runs[0]
-    }
+def against_all_pairs(folder):
+    lines = []
+    for n, n_nets in QUALITY.items():
+        found = {"all pairs": [], "convolution": []}
+        for net in range(n_nets):
+            similarity = tm.correlate(recorded(folder, "fashion", n, net).values)
+            start = tm.embed(similarity, "umap", region="hull", seed=net).positions
+            for name, above in (("all pairs", n), ("convolution", 0)):
+                began = time.perf_counter()
+                points = Swarm(N_STEPS, convolve_above=above)(similarity, np.array(start), np.random.default_rng(0))
+                seconds = time.perf_counter() - began
+                quality = tm.measure_layout(tm.Layout(points, region="square"), similarity, progress=False)
+                found[name].append((*(getattr(quality, measure) for measure in MEASURES), seconds))
+                print(n, net, name, [f"{value:.4g}" for value in found[name][-1]], flush=True)
+        gap = np.abs(np.subtract(*found.values()))[:, :3].max()
+        for name, runs in found.items():
+            middle = [median(run[k] for run in runs) for k in range(4)]
+            lines.append((n, name, *(f"{value:.4f}" for value in middle[:3]), f"{gap:.4f}", f"{middle[3]:.0f}"))
+    similarity = tm.correlate(recorded(folder, "fashion", TIMED, 0).values)
+    start = np.array(tm.embed(similarity, "umap", region="hull").positions)
+    for name, above, steps in (("all pairs", TIMED, 20), ("convolution", 0, N_STEPS)):
+        began = time.perf_counter()
+        Swarm(steps, convolve_above=above)(similarity, start, np.random.default_rng(0))
+        seconds = (time.perf_counter() - began) * N_STEPS / steps
+        lines.append((TIMED, name, "-", "-", "-", "-", f"{seconds:.0f}"))
+    columns = ("N", "sums", "T", "C", "kNN", "largest difference", f"seconds per {N_STEPS} steps")
+    table("umap+swarm by all pairs and by convolution", columns, lines)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--measure", nargs=3, metavar=("WHO", "N", "FROM_LAYOUT"), help=argparse.SUPPRESS)
-    chosen = parser.parse_args().measure
-    if chosen:
-        print(json.dumps(measure(chosen[0], int(chosen[1]), bool(int(chosen[2])))))
-        return
-    print(f"{'N':>6}  {'start':<8} {'dense / ours per step':>22} {'peak MB: ours':>14} {'dense':>6}")
-    for n in OUR_STEPS:
-        for from_layout in (False, True):
-            who = ["ours", "dense"] if n in DENSE_STEPS else ["ours"]
-            rounds = ROUNDS if len(who) > 1 else 1
-            runs = [{name: in_process(name, n, from_layout) for name in who} for _ in range(rounds)]
-            found = {name: best([run[name] for run in runs]) for name in who}
-            ratio = f"{found['dense']['seconds'] / found['ours']['seconds']:.0f}x" if "dense" in found else "-"
-            dense = f"{found['dense']['memory']:.0f}" if "dense" in found else "-"
-            start = "layout" if from_layout else "scratch"
-            print(f"{n:>6}  {start:<8} {ratio:>22} {found['ours']['memory']:>14.0f} {dense:>6}", flush=True)
+    parser.add_argument("--to", type=Path, default=Path("build/layouts"), help="folder of the trained networks")
+    parser.add_argument("--only", choices=("dense", "convolution"), help="one of the two tables")
+    chosen = parser.parse_args()
+    if chosen.only != "convolution":
+        against_dense()
+    if chosen.only != "dense":
+        against_all_pairs(chosen.to)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import pdist, squareform
 
 import topomap as tm
 from topomap.layout import Graph, Swarm, convolution, forces
+from topomap.layout.close_pairs import Cells
 from topomap.layout.convolution import Convolution
 from topomap.layout.pairs import AllPairs
 
@@ -65,10 +67,21 @@ def test_forces_add_up_to_zero_and_move_with_the_points(kernel):
     found, _ = both(points, kernel)
     largest = np.abs(found).max()
     np.testing.assert_allclose(found.sum(axis=0), 0, atol=1e-10 * len(points) * largest)
-    shifted, _ = both(points + [1000, -20], kernel)
+    shifted, _ = both(points + np.array([1000, -20]), kernel)
     np.testing.assert_allclose(shifted, found, atol=1e-8 * largest)
     turned, _ = both(points[:, ::-1] * [1, -1], kernel)
     np.testing.assert_allclose(turned, found[:, ::-1] * [1, -1], atol=2e-3 * largest)
+
+
+@pytest.mark.parametrize("kind", ["even", "clusters", "line", "coincident"])
+@pytest.mark.parametrize("distance", [0.05, 0.2, 1.0, 100.0])
+def test_close_pairs_are_all_pairs_below_the_distance(kind, distance):
+    points = cloud(kind, 120, 3.0, 0)
+    cells = Cells(points, distance)
+    found = {tuple(sorted(pair)) for pair in np.transpose(cells.pairs()).tolist()}
+    near = np.triu(squareform(pdist(points)) < distance, k=1)
+    assert found == set(map(tuple, np.argwhere(near).tolist()))
+    assert len(cells.pairs()[0]) == near.sum() <= cells.n_candidates <= 120 * 119 // 2
 
 
 def test_the_transform_of_the_kernel_is_kept_and_renewed():

@@ -71,7 +71,8 @@ def demo(
     seed
         For weights, training and layouts.
     method
-        The layout: spread, tsne, umap, pca, mds, som, force, graph, swarm, random, or a chain such as umap+swarm.
+        The layout: spread, tsne, umap, pca, mds, som, som-batch, force, graph, swarm, random, or a chain such as
+        umap+swarm.
     epochs
         Passes over the training data.
     overwrite
@@ -290,8 +291,8 @@ def embed(
     by
         Compare neurons over groups of inputs, e.g. label, instead of over the inputs.
     method
-        spread (the default, fills the region), tsne, umap, pca, mds, som, force, graph, swarm, random, or a chain such
-        as umap+spread.
+        spread (the default, fills the region), tsne, umap, pca, mds, som, som-batch, force, graph, swarm, random, or a
+        chain such as umap+spread.
     metric
         How neurons are compared; pearson by default.
     absolute

@@ -20,7 +20,7 @@ class Cells:
     points
         Shape ``(n, 2)``.
     distance
-        Above which pairs are left out.
+        Above which pairs are left out. Memory is proportional to the number of cells in the box of the points.
     """
 
     def __init__(self, points: NDArray[np.float64], distance: float) -> None:
