@@ -634,3 +634,24 @@ class TestConfig:
 
     def test_no_file(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "there is no file other.toml" in fails(capsys, "record", "--config", "other.toml")
+
+
+def test_masks_from_files(tmp_path):
+    from PIL import Image
+
+    from topomap.cli.stored import read_region
+
+    inside = np.zeros((6, 8), dtype=bool)
+    inside[1:4, 2:5] = True
+    np.save(tmp_path / "mask.npy", inside)
+    Image.fromarray(np.uint8(255 * inside)).save(tmp_path / "light.png")
+    dark = np.zeros((6, 8, 4), dtype=np.uint8)
+    dark[inside, 3] = 255
+    Image.fromarray(dark).save(tmp_path / "opaque.png")
+    for name in ("mask.npy", "light.png", "opaque.png"):
+        assert np.array_equal(read_region(str(tmp_path / name)), inside), name
+    Image.fromarray(np.zeros((6, 8), dtype=np.uint8)).save(tmp_path / "dark.png")
+    (tmp_path / "no.png").write_text("no picture")
+    for name, message in (("dark.png", "dark or transparent all over"), ("no.png", "no mask"), ("x.npy", "there is no")):
+        with pytest.raises(ValueError, match=message):
+            read_region(str(tmp_path / name))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from topomap._check import instance_of
 from topomap.layout import Layout
+from topomap.layout.regions import shape_of
 from topomap.plot import style
 from topomap.plot.panel import as_mask, check_values, draw_bar, make_room, new_axes, outline_of, points_across
 from topomap.plot.text import text_width
@@ -100,7 +101,9 @@ def plot_layout(
     ax.set(xlim=(-frame, frame), ylim=(-frame, frame), aspect="equal", xticks=[], yticks=[])
     ax.set_axis_off()
     live, (x, y) = ~layout.dead, layout.positions.T
-    spacing = points_across(ax) / np.sqrt(max(layout.n_neurons, 1))
+    shape = shape_of(layout.region)
+    side = 1 if shape is None else min(1.0, float(np.sqrt(shape.area / np.pi)))  # of what a disc has
+    spacing = side * points_across(ax) / np.sqrt(max(layout.n_neurons, 1))
     diameter = float(np.clip(0.6 * spacing, 1.2, 5.5)) if size is None else float(size)
     common: dict[str, Any] = {"s": diameter**2, "linewidths": 0.3 if diameter > 3 else 0, "zorder": 3, "clip_on": False}
     if outline:

@@ -15,8 +15,9 @@ from topomap.layout.regions.shapes import Floats, Points, Region
 #: Pixels along the longer side that a mask is repeated to at least, and that it is averaged down to at most.
 _FEWEST_PIXELS, _MOST_PIXELS = 32, 1024
 
-#: Pixels around a mask, and the Gaussian (pixels) that takes the stairs off its border without losing lines of a pixel.
-_PAD, _SMOOTH = 3, 0.7
+#: Pixels around a mask, and the Gaussian that takes the stairs off its border: a hundredth of its longer side, within
+#: bounds (pixels), of which the lower one keeps lines a pixel wide.
+_PAD, _SMOOTH, _LEAST, _MOST = 6, 0.01, 0.7, 1.5
 
 #: How often the way of a point from outside to the nearest pixel inside is halved to find the border on it.
 _HALVINGS = 8
@@ -39,7 +40,7 @@ class Mask(Region):
 
     Notes
     -----
-    The border is where a signed distance field, bilinear between the centres of pixels and smoothed over 0.7 of a
+    The border is where a signed distance field, bilinear between the centres of pixels and smoothed over about a
     pixel, is 0: between the pixels inside and those outside, without stairs. Masks of fewer than 32 pixels are taken
     as blocks; those of more than 1,024 are read at a lower resolution.
     """
@@ -68,7 +69,8 @@ class Mask(Region):
         times = -(-_FEWEST_PIXELS // max(self.pixels.shape))
         inside = np.pad(np.kron(self.pixels, np.ones((times, times), dtype=bool)), _PAD)
         sharp = np.where(inside, distance_transform_edt(inside) - 0.5, 0.5 - distance_transform_edt(~inside))
-        smooth = gaussian_filter(sharp, _SMOOTH, mode="nearest")
+        deviation = np.clip(_SMOOTH * max(inside.shape), _LEAST, _MOST)
+        smooth = gaussian_filter(sharp, float(deviation), mode="nearest")
         return np.asarray(smooth if (smooth > 0).any() else sharp)
 
     @cached_property

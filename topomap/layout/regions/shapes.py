@@ -191,6 +191,12 @@ class Polygon(Region):
         """Return the outward normal of the nearest side."""
         return np.asarray(self._normals[self._nearest(points)[1]])
 
+    def fill(self, ranks: Points, sites: Points) -> Points:
+        """Stretch each concentric square to the polygon that takes the same share of the area; the origin is inside."""
+        reach = (self.corners * self._normals).sum(axis=1)
+        gauge = (ranks @ self._normals.T / reach).max(axis=1)
+        return np.asarray(ranks * (np.abs(ranks).max(axis=1) / np.maximum(gauge, 1e-12))[:, None])
+
     def clamp(self, points: Points) -> Points:
         """Return the points, those outside brought onto the nearest side."""
         out = points.copy()
