@@ -652,6 +652,10 @@ def test_masks_from_files(tmp_path):
         assert np.array_equal(read_region(str(tmp_path / name)), inside), name
     Image.fromarray(np.zeros((6, 8), dtype=np.uint8)).save(tmp_path / "dark.png")
     (tmp_path / "no.png").write_text("no picture")
-    for name, message in (("dark.png", "dark or transparent all over"), ("no.png", "no mask"), ("x.npy", "there is no")):
+    for name, message in (
+        ("dark.png", "dark or transparent all over"),
+        ("no.png", "no mask"),
+        ("x.npy", "there is no"),
+    ):
         with pytest.raises(ValueError, match=message):
             read_region(str(tmp_path / name))
