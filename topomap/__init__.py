@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from topomap._check import TopomapWarning
     from topomap.groups import Groups
-    from topomap.layout import Layout, embed
+    from topomap.layout import Layout, embed, embed_jointly
     from topomap.plot import plot_inputs, plot_layout, plot_profiles, plot_topomap, save_figure
     from topomap.profiles import Profiles, profile
     from topomap.quality import Quality, Smoothness, Stability, measure_layout, measure_smoothness, measure_stability
@@ -48,6 +48,7 @@ _ROOMS = {
     "profile": "profiles",
     "Layout": "layout",
     "embed": "layout",
+    "embed_jointly": "layout",
     "Surface": "surface",
     "Quality": "quality",
     "Smoothness": "quality",
@@ -78,6 +79,7 @@ __all__ = [
     "TopomapWarning",
     "correlate",
     "embed",
+    "embed_jointly",
     "list_layers",
     "measure_layout",
     "measure_smoothness",

@@ -214,7 +214,7 @@ def test_starts_of_other_neurons_are_refused():
         embed(similarity, init=layout.positions[:10])
     with pytest.raises(ValueError, match="with NaN or infinity"):
         embed(similarity, init=np.full((20, 2), np.nan))
-    with pytest.raises(ValueError, match="pca does not start from another layout: drop init"):
+    with pytest.raises(ValueError, match="pca does not start from another layout: it takes no init"):
         embed(similarity, "pca", init=layout)
     other = Layout(np.zeros((3, 2)))
     with pytest.raises(

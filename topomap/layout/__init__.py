@@ -2,6 +2,7 @@
 
 from topomap.layout.base import Algorithm, Layout
 from topomap.layout.forces import Force, Graph, Swarm
+from topomap.layout.joint import embed_jointly
 from topomap.layout.methods import FEWEST, embed
 from topomap.layout.neighbors import TSNE, UMAP
 from topomap.layout.som import SOM
@@ -25,4 +26,5 @@ __all__ = [
     "Spread",
     "Swarm",
     "embed",
+    "embed_jointly",
 ]

@@ -228,7 +228,7 @@ def _steps(method: Method, warm: bool = False) -> list[tuple[str, Any]]:
         raise ValueError("method must name at least one algorithm; got none.")
     for place, (name, step) in enumerate(steps):
         if not getattr(step, "chains", True) and (place or warm):
-            way_out = "put it first in the chain" if place else "drop init, or use another method"
+            way_out = "put it first in the chain" if place else "it takes no init; use another method"
             raise ValueError(f"{name} does not start from another layout: {way_out}.")
     return steps
 
