@@ -20,9 +20,26 @@ if TYPE_CHECKING:
     from topomap._check import TopomapWarning
     from topomap.groups import Groups
     from topomap.layout import Layout, embed, embed_jointly
-    from topomap.plot import plot_inputs, plot_layout, plot_profiles, plot_topomap, save_figure
+    from topomap.plot import (
+        plot_comparison,
+        plot_costs,
+        plot_inputs,
+        plot_layout,
+        plot_profiles,
+        plot_topomap,
+        save_figure,
+    )
     from topomap.profiles import Profiles, profile
-    from topomap.quality import Quality, Smoothness, Stability, measure_layout, measure_smoothness, measure_stability
+    from topomap.quality import (
+        Comparison,
+        Quality,
+        Smoothness,
+        Stability,
+        compare_layouts,
+        measure_layout,
+        measure_smoothness,
+        measure_stability,
+    )
     from topomap.recording import list_layers, record
     from topomap.run import Activations, Inputs, Moments, Run
     from topomap.similarity import Similarity, correlate
@@ -50,12 +67,16 @@ _ROOMS = {
     "embed": "layout",
     "embed_jointly": "layout",
     "Surface": "surface",
+    "Comparison": "quality",
+    "compare_layouts": "quality",
     "Quality": "quality",
     "Smoothness": "quality",
     "Stability": "quality",
     "measure_layout": "quality",
     "measure_smoothness": "quality",
     "measure_stability": "quality",
+    "plot_comparison": "plot",
+    "plot_costs": "plot",
     "plot_inputs": "plot",
     "plot_layout": "plot",
     "plot_profiles": "plot",
@@ -65,6 +86,7 @@ _ROOMS = {
 
 __all__ = [
     "Activations",
+    "Comparison",
     "Groups",
     "Inputs",
     "Layout",
@@ -77,6 +99,7 @@ __all__ = [
     "Stability",
     "Surface",
     "TopomapWarning",
+    "compare_layouts",
     "correlate",
     "embed",
     "embed_jointly",
@@ -85,6 +108,8 @@ __all__ = [
     "measure_smoothness",
     "measure_stability",
     "open_run",
+    "plot_comparison",
+    "plot_costs",
     "plot_inputs",
     "plot_layout",
     "plot_profiles",

@@ -1,4 +1,4 @@
-"""Pictures: maps of single inputs and of groups, and the layout itself.
+"""Pictures: maps of single inputs and of groups, the layout itself, and comparisons of layouts.
 
 Plot functions take ``(data, layout, *, ax=None, ...)`` and return what they drew. They never show, never save and
 leave matplotlib's settings alone; `save_figure` saves.
@@ -7,7 +7,16 @@ leave matplotlib's settings alone; `save_figure` saves.
 from topomap.plot.inputs import plot_inputs
 from topomap.plot.layout import plot_layout
 from topomap.plot.profiles import plot_profiles
+from topomap.plot.quality import plot_comparison, plot_costs
 from topomap.plot.save import save_figure
 from topomap.plot.topomap import plot_topomap
 
-__all__ = ["plot_inputs", "plot_layout", "plot_profiles", "plot_topomap", "save_figure"]
+__all__ = [
+    "plot_comparison",
+    "plot_costs",
+    "plot_inputs",
+    "plot_layout",
+    "plot_profiles",
+    "plot_topomap",
+    "save_figure",
+]
