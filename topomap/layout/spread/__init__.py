@@ -1,7 +1,7 @@
 """The filled layout: neurons spread evenly over a region, similar ones kept together.
 
-An incompressible fluid of neurons (`fill.flow` on the `ground`), then sites (`fill.snap`), guided swaps
-(`fill.exchange`), and a last relaxation (`fill.relax`).
+An incompressible fluid of neurons (`fill.flow` on the `ground`) settles evenly (`cover`); then neurons exchange their
+places (`fill.exchange`) and give way to attraction around them (`relax`), twice.
 """
 
 from __future__ import annotations
@@ -23,18 +23,37 @@ Points = NDArray[np.float64]
 
 
 class Stage(NamedTuple):
-    """One round of swaps: reach in spacings, weight of the affinities, sweeps, near sites, temperatures."""
+    """Swaps: reach in spacings, weight of the affinities, sweeps, near sites, temperatures at first and at last."""
 
     reach: float
-    gamma: float
+    weight: float
     sweeps: int
     near: int
     hot: float
     cold: float
 
 
-#: Coarse, then fine.
-STAGES = (Stage(6, 3, 200, 37, 0.1, 0.01), Stage(4, 1, 300, 13, 0.25, 0.01))
+class Round(NamedTuple):
+    """Swaps, then relaxation: how far neurons may go from their places, and how much room they keep, in spacings."""
+
+    stages: tuple[Stage, ...]
+    leash: float
+    room: float
+
+
+_COARSE, _FINE = Stage(6, 20, 200, 37, 0.1, 0.01), Stage(3, 20, 300, 13, 0.5, 0.01)
+
+#: What the relaxation of the first round disturbs, the second mends.
+ROUNDS = (Round((_COARSE, _FINE), 0.6, 0.7), Round((_FINE,), 0.5, 0.75))
+
+#: Steps in which neurons settle evenly after the fluid, and after the first round.
+_SETTLE, _AGAIN = 10, 3
+
+#: Radius of an empty circle, in spacings, that the last relaxation may leave.
+_GAP = 1.1
+
+#: How far the seed moves where neurons start, in spacings.
+_JITTER = 1.0
 
 #: Principal components that stand for a neuron in the swaps.
 _COMPONENTS = 48
@@ -44,14 +63,16 @@ _COMPONENTS = 48
 class Spread:
     """A layout that fills its region evenly and keeps similar neurons together.
 
-    Every neuron takes one unit of area. Attraction between neighbours, at a length scale that shrinks from half the
-    region to one spacing, moves neurons like a fluid that a pressure (one Poisson solve per iteration) keeps from
-    being compressed. They then take the sites of a lattice one to one, exchange sites wherever that puts similar
-    neurons closer, and at last relax around their sites, which breaks the lattice's ties.
+    Every neuron takes one unit of area. Attraction between neighbours, at a length scale that shrinks from twice the
+    region's side to one spacing, moves neurons like a fluid that a pressure (one Poisson solve per iteration) keeps
+    from being compressed. They settle where each is at the centre of what is nearest to it, then exchange places wherever
+    that puts similar neurons closer, and relax: they give way to attraction around their places, as far as no two are
+    crowded and no gap opens. A second round of exchanges and relaxation starts from there.
 
     The attraction is that of t-SNE (van der Maaten and Hinton 2008) with the affinities of `perplexity`; the exchange
-    maximises ``sum h(|c_i - c_j|) (F_i . F_j + 10 gamma P'_ij)`` over pairs of sites, with
-    ``h(r) = (1 - r^2 / R^2)^3``, F the leading principal components and P' affinities of perplexity 10.
+    maximises, over pairs of neurons at distance r, ``h(r) F_i . F_j + 20 P'_ij / (1 + r^2 / R^2)`` with
+    ``h(r) = (1 - r^2 / R^2)^3`` within the reach R of 6, then 3, spacings, F the leading principal components and P'
+    affinities of perplexity 10. The seed moves where neurons start, and draws the exchanges.
 
     Parameters
     ----------
@@ -69,7 +90,8 @@ class Spread:
     The method is topomap's own, without a paper. It puts together the attraction of t-SNE (van der Maaten, Hinton 2008.
     Visualizing data using t-SNE. Journal of Machine Learning Research 9, 2579-2605), density and potential on a grid as
     in particle-mesh methods (Hockney, Eastwood 1988. Computer Simulation Using Particles), and simulated annealing
-    (Kirkpatrick, Gelatt, Vecchi 1983, doi 10.1126/science.220.4598.671) for the exchange.
+    (Kirkpatrick, Gelatt, Vecchi 1983, doi 10.1126/science.220.4598.671) for the exchange. Neurons settle by Lloyd's
+    method (1982, doi 10.1109/TIT.1982.1056489).
 
     Examples
     --------
@@ -87,30 +109,39 @@ class Spread:
 
     def __call__(self, similarity: Similarity, init: Points | None, rng: np.random.Generator) -> Points:
         """Return positions in the unit frame, shape ``(n_neurons, 2)``."""
-        from topomap.layout.spread.fill import exchange, flow, relax, snap
+        from topomap.layout.spread.cover import Cover
+        from topomap.layout.spread.fill import exchange, flow
         from topomap.layout.spread.graph import affinities, components
+        from topomap.layout.spread.relax import relax
 
         n = similarity.n_neurons
         ground = self._ground(n)
+        cover = Cover(ground)
         indices, distances = similarity.neighbors(min(int(3 * self.perplexity), n - 1))
         pull = affinities(indices, distances, self.perplexity)
         near = min(15, n - 1)
         local = affinities(indices[:, :near], distances[:, :near], 10)
+        choices = np.ascontiguousarray(indices[:, : min(10, n - 1)])
         scores = components(similarity, _COMPONENTS)
-        stages = STAGES
-        with tqdm(total=self.n_steps + sum(s.sweeps for s in stages), desc="spread", disable=None, leave=False,
-                  delay=1) as bar:  # fmt: skip
+        total = self.n_steps + sum(stage.sweeps for each in ROUNDS for stage in each.stages)
+        with tqdm(total=total, desc="spread", disable=None, leave=False, delay=1) as bar:
+            # neighbours attract each other from wherever they start; what a chain starts from is kept: the fluid then
+            # only rearranges within an eighth of the region
             points = ground.start(scores[:, :2] if init is None else init)
-            # a chain keeps what it starts from: the fluid then only rearranges within an eighth of the region
-            widest = np.sqrt(n) / (2 if init is None else 8)
+            points += rng.normal(scale=_JITTER if init is None else 0, size=points.shape)
+            widest = np.sqrt(n) * (2 if init is None else 1 / 8)
             flow(points, ground, pull, np.geomspace(max(widest, 1), 1, self.n_steps), bar)
-            site_of = snap(points, ground.sites)
+            points = cover.settle(points, _SETTLE)
             seed = np.array([rng.integers(1, 2**63)], dtype=np.uint64)
-            choices = np.ascontiguousarray(indices[:, : min(10, n - 1)])
-            for stage in stages:
-                exchange(ground.sites, site_of, scores, local, choices, stage, seed)
-                bar.update(stage.sweeps)
-        return relax(ground, site_of, pull) / ground.half
+            for each in ROUNDS:
+                if each is not ROUNDS[0]:
+                    points = cover.settle(points, _AGAIN)
+                for stage in each.stages:
+                    points = exchange(points, scores, local, choices, stage, seed)
+                    bar.update(stage.sweeps)
+                home = points
+                points = relax(home, ground, local, each.leash, each.room)
+        return cover.mend(points, home, _GAP) / ground.half
 
     def spare_positions(self, n_live: int) -> Points:
         """Positions of the spare sites in the unit frame, shape ``(spare, 2)``."""

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 #: Steps of pressure per spacing across the region: it moves neurons by 1.5 spacings at most.
 _STEPS = 4
 
+#: Steps in which neurons settle after that.
+_SETTLE = 20
+
 
 def even(layout: Layout, region: Any) -> Layout:
     """Return a layout with its neurons spread evenly over a region (see `Layout.spread`)."""
-    from topomap.layout.spread.fill import snap
+    from topomap.layout.spread.cover import Cover
     from topomap.layout.spread.ground import Ground
 
     region = regions.check(region, hulls=False)
@@ -26,10 +29,13 @@ def even(layout: Layout, region: Any) -> Layout:
     positions = np.empty((layout.n_neurons, 2))
     positions[~live] = ground.spare_sites / ground.half
     if live.any():
-        points = regions.fit(layout.positions[live], np.zeros(int(live.sum()), dtype=bool), region) * ground.half
+        alive = layout.positions[live]
+        if isinstance(region, regions.Mask):  # ranks reach every piece of it; pressure does not leap over gaps
+            points = ground.start(alive)
+        else:
+            points = regions.fit(alive, np.zeros(len(alive), dtype=bool), region) * ground.half
         ground.press(points, int(np.ceil(_STEPS * 2 * ground.half)))
-        placed = ground.sites[snap(points, ground.sites)] / ground.half
-        positions[live] = ground.shape.clamp(placed)  # the outermost sites of a small disc lie a little outside
+        positions[live] = Cover(ground).settle(points, _SETTLE) / ground.half
     return type(layout)(
         positions=positions,
         region=region,

@@ -81,23 +81,31 @@ def push(x: Array, low: float, spacing: float, psi: Array, density: Array, cap: 
 
 
 @compiled
-def exchange(x: Array, sites: Array, near: Array, site_of: Array, at: Array, sweeps: int) -> None:
-    """Swap the sites of neighbours wherever that shortens the total squared way from `x` to the sites."""
-    for _ in range(sweeps):
-        changed = 0
-        for c in range(len(near)):
-            for k in range(near.shape[1]):
-                d = near[c, k]
-                i, j = at[c], at[d]
-                gain = (x[i, 0] - x[j, 0]) * (sites[d, 0] - sites[c, 0]) + (x[i, 1] - x[j, 1]) * (
-                    sites[d, 1] - sites[c, 1]
-                )
-                if gain > 1e-9:  # |xi - c|^2 + |xj - d|^2 exceeds |xi - d|^2 + |xj - c|^2
-                    at[c], at[d] = j, i
-                    site_of[i], site_of[j] = d, c
-                    changed += 1
-        if changed == 0:
-            break
+def owners(
+    grid: Array, points: Array, order: Array, first: Array, columns: int, low: float, owner: Array, squares: Array
+) -> None:
+    """Find the point nearest to each grid point, by rings of unit cells around it."""
+    for p in range(len(grid)):
+        x, y = grid[p, 0], grid[p, 1]
+        cx = min(max(int(x - low), 0), columns - 1)
+        cy = min(max(int(y - low), 0), columns - 1)
+        best, who = np.inf, -1
+        for ring in range(columns + 1):
+            for v in range(max(cy - ring, 0), min(cy + ring, columns - 1) + 1):
+                across = 1 if abs(v - cy) == ring else max(2 * ring, 1)  # within the ring only its two sides are new
+                for u in range(cx - ring, cx + ring + 1, across):
+                    if u < 0 or u >= columns:
+                        continue
+                    for e in range(first[v * columns + u], first[v * columns + u + 1]):
+                        j = order[e]
+                        gx, gy = points[j, 0] - x, points[j, 1] - y
+                        d = gx * gx + gy * gy
+                        if d < best:
+                            best, who = d, j
+            if best <= ring * ring:
+                break
+        owner[p] = who
+        squares[p] = best
 
 
 @compiled
@@ -127,6 +135,11 @@ def _kernel(d2: float, reach2: float) -> float:
         return 0.0
     q = 1.0 - d2 / reach2
     return q * q * q
+
+
+@compiled
+def _tail(d2: float, reach2: float) -> float:
+    return reach2 / (reach2 + d2)
 
 
 @compiled
@@ -187,7 +200,7 @@ def swap(
                     c = site_of[j]
                     tx, ty = sites[there, 0] - sites[c, 0], sites[there, 1] - sites[c, 1]
                     ox, oy = sites[here, 0] - sites[c, 0], sites[here, 1] - sites[c, 1]
-                    gain += p_weight[e] * (_kernel(tx * tx + ty * ty, reach2) - _kernel(ox * ox + oy * oy, reach2))
+                    gain += p_weight[e] * (_tail(tx * tx + ty * ty, reach2) - _tail(ox * ox + oy * oy, reach2))
             if gain <= 0 and _uniform(state) >= np.exp(gain / temperatures[t]):
                 continue
             accepted += 1
@@ -205,18 +218,18 @@ def swap(
 
 
 @compiled
-def repel(x: Array, near: Array, at: Array, site_of: Array, reach: float, out: Array) -> None:
-    """Linear repulsion of neurons whose sites are close: half of what they lack to `reach`, each."""
-    for i in range(len(x)):
-        dx, dy = 0.0, 0.0
-        for k in range(near.shape[1]):
-            j = at[near[site_of[i], k]]
-            if j == i:
-                continue
-            gx, gy = x[i, 0] - x[j, 0], x[i, 1] - x[j, 1]
-            r = np.sqrt(gx * gx + gy * gy) + 1e-9
-            if r < reach:
-                dx += 0.5 * (reach - r) * gx / r
-                dy += 0.5 * (reach - r) * gy / r
-        out[i, 0] = dx
-        out[i, 1] = dy
+def part(x: Array, start: Array, other: Array, reach: float, times: int) -> None:
+    """Push pairs of points apart, in place, that are closer than `reach`: four fifths of what they lack, each half."""
+    for _ in range(times):
+        for i in range(len(x)):
+            for e in range(start[i], start[i + 1]):
+                j = other[e]
+                gx, gy = x[i, 0] - x[j, 0], x[i, 1] - x[j, 1]
+                squared = gx * gx + gy * gy
+                if squared < reach * reach:
+                    r = np.sqrt(squared) + 1e-9
+                    move = 0.4 * (reach - r) / r
+                    x[i, 0] += move * gx
+                    x[i, 1] += move * gy
+                    x[j, 0] -= move * gx
+                    x[j, 1] -= move * gy
