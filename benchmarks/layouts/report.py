@@ -282,6 +282,6 @@ def compact(results: Results, data: str = "fashion", n: int = 512, metric: str =
         for region in best:
             found = [number(results.median(name, **case, method=method, region=region), name) for name in names]
             rows.append([method, region, *found])
-    nets = len(results.values("accuracy", kind="net", data=data, n=n))
+    nets = len(results.values("knn", **case, method="umap", region="disc"))
     title = f"Medians over {nets} networks, N = {n} neurons, {metric} distance, 10 neighbours"
     return table(title, ["layout", "region", *(NAMES[name] for name in names)], rows)
