@@ -441,6 +441,34 @@ class TestEmbed:
         made = topomap.embed(topomap.correlate(profiles, metric="spearman", absolute=True), method="force")
         np.testing.assert_array_equal(stored.positions, made.positions)
 
+    def test_aligned_to_a_stored_layout(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        rng = np.random.default_rng(0)
+        label = np.arange(60) % 3
+        records = {}
+        for layer, n in (("fc1", 30), ("fc2", 20)):
+            values = rng.normal(size=(60, n)) + np.eye(3)[label] @ rng.normal(size=(3, n))
+            acts = topomap.Activations.from_array(values, layer=layer, label=label)
+            records[layer, acts.reduce] = acts
+        path = tmp_path / "run"
+        save_run(topomap.Run(acts.inputs, records), path)
+        assert "holds no layout to align to yet" in fails(capsys, "embed", path, "--layer", "fc1", "--align-to", "pca")
+        works(capsys, "embed", path, "--layer", "fc1", "--method", "pca")
+        works(capsys, "embed", path, "--layer", "fc2", "--method", "pca", "--align-to", "fc1", "--by", "label")
+        works(capsys, "embed", path, "--layer", "fc2", "--method", "mds", "--align-to", "pca")
+        run = open_run(path)
+        first, second, third = (
+            Layout.load(path, layer, "none", method)
+            for layer, method in (("fc1", "pca"), ("fc2", "pca"), ("fc2", "mds"))
+        )
+        profiles = [topomap.profile(run[layer], by="label") for layer in ("fc2", "fc1")]
+        compared = topomap.correlate(profiles[0])
+        expected = topomap.embed(compared, "pca").align_to(first, profiles=tuple(profiles))
+        np.testing.assert_array_equal(second.positions, expected.positions)
+        made = topomap.embed(topomap.correlate(run["fc2"]), "mds", align_to=second)
+        np.testing.assert_array_equal(third.positions, made.positions)
+        error = fails(capsys, "embed", path, "--layer", "fc1", "--method", "tsne", "--align-to", "fc2")
+        assert "must be one of 'fc2/mds', 'fc2/pca', 'pca'; got 'fc2'" in error
+
     @pytest.mark.parametrize(
         ("options", "message"),
         [

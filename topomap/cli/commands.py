@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from topomap._check import choice
-from topomap.cli.figures import check_dpi, check_pixels, read_width, refuse_for_inputs
+from topomap.cli.compare import EXAMPLES as COMPARE
+from topomap.cli.compare import compare
+from topomap.cli.figures import check_dpi, check_pixels, read_width, refuse_for_inputs, without_windows
 
 #: A parameter that takes all the values that follow it.
 Several = Parameter(consume_multiple=True)
@@ -24,7 +26,8 @@ EXAMPLES = {
 Then, on what was recorded:
   topomap info RUN
   topomap embed RUN --layer conv1
-  topomap plot RUN --layer conv1 --by label --to maps.png""",
+  topomap plot RUN --layer conv1 --by label --to maps.png
+  topomap compare RUN --layer conv1 --by label --to methods.png""",
     "demo": """Examples:
   topomap demo
   topomap demo --to elsewhere --method umap --seed 1""",
@@ -41,11 +44,13 @@ Examples:
   topomap record --config topomap.toml --to runs/d""",
     "embed": """Examples:
   topomap embed runs/a --layer layer3
-  topomap embed runs/a --layer layer3 --method umap+swarm --metric cosine --region square --seed 1""",
+  topomap embed runs/a --layer layer3 --method umap+swarm --metric cosine --region square --seed 1
+  topomap embed runs/a --layer layer4 --align-to layer3""",
     "plot": """Examples:
   topomap plot runs/a --layer layer3 --by label --to maps.png maps.pdf
   topomap plot runs/a --layer layer3 --by label,correct --to maps.svg
   topomap plot runs/a --layer layer3 --inputs 17 42 --to inputs.png""",
+    "compare": COMPARE,
     "info": """Examples:
   topomap info runs/a""",
 }
@@ -81,7 +86,7 @@ def demo(
     from topomap.cli.show import layers_table
     from topomap.demo import PAINTED, make_demo
 
-    _without_windows()
+    without_windows()
     made = make_demo(to, seed=seed, method=method, epochs=epochs, overwrite=overwrite)
     names = {"cnn": "convolutional net", "mlp": "dense net"}
     for name, run in made.runs.items():
@@ -277,6 +282,7 @@ def embed(
     region: str | None = None,
     seed: int = 0,
     preset: Literal["krug2023"] | None = None,
+    align_to: str | None = None,
 ) -> None:
     """Lay the neurons of a layer out in the plane, similar ones close together, and store that in the run folder.
 
@@ -304,15 +310,21 @@ def embed(
         For what is drawn at random.
     preset
         krug2023 compares and lays out as Krug et al. 2023 do, over the profiles of the labels or of by.
+    align_to
+        Turn it to a stored layout: the method of one of the same layer; or another layer (layer/method where that has
+        several), whose neurons are matched by their profiles over the labels or over by.
     """
+    from topomap.cli.aligning import turn_to
     from topomap.cli.stored import make_layout, next_plot, pick, store_layout
     from topomap.store import open_run
 
     opened = open_run(run)
     acts = pick(opened, layer, reduce)
+    turned = None if align_to is None else turn_to(opened, acts, align_to, by)
     layout = make_layout(
         opened, acts, by=by, method=method, region=region, seed=seed, metric=metric, absolute=absolute, preset=preset
     )
+    layout = layout if turned is None else turned(layout)
     store_layout(opened, acts, layout)
     print(f"{layout}\nstored in {run}; next: {next_plot(opened, acts, layout.method)}")
 
@@ -385,7 +397,7 @@ def plot(
     check_dpi(dpi)
     for file in to:
         check_format(file)
-    _without_windows()
+    without_windows()
     opened = open_run(run)
     acts = pick(opened, layer, reduce)
     look: dict[str, Any] = {"columns": columns, "width": width, "cmap": cmap, "interpolation": interpolation}
@@ -432,11 +444,4 @@ def info(run: Path) -> None:
     print(run_text(open_run(run)))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (demo, layers, record, embed, plot, info)
-
-
-def _without_windows() -> None:
-    """Draw to files alone, so that no display is needed and no window opens."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
+COMMANDS: tuple[Callable[..., None], ...] = (demo, layers, record, embed, plot, compare, info)
