@@ -88,3 +88,10 @@ def check_pixels(figure: Figure | SubFigure, dpi: float) -> None:
             f"a figure of {width:.1f} x {height:.1f} inches at {dpi:g} dpi has more than {PIXELS // 10**6} million "
             "pixels: lower --dpi or --width, or choose fewer --groups or --inputs."
         )
+
+
+def without_windows() -> None:
+    """Draw to files alone, so that no display is needed and no window opens."""
+    import matplotlib as mpl
+
+    mpl.use("agg")

@@ -128,6 +128,7 @@ def compare_layouts(
     run = _Run(similarity, profiles, shape, k, progress)
     failed: dict[str, str] = {}
     found: dict[str, Stability] = {}
+    interrupted = False
     try:
         run.all(chosen, range(seed, seed + n), failed)
         if stability:
@@ -140,6 +141,7 @@ def compare_layouts(
     except KeyboardInterrupt:
         if not run.trials:
             raise
+        interrupted = True
         done = {trial.method for trial in run.trials}
         left_out |= {name: "interrupted" for name in chosen if name not in done and name not in failed}
         warn(f"interrupted: the comparison holds the {len(run.trials)} layouts made so far.")
@@ -149,7 +151,7 @@ def compare_layouts(
     order = [name for name in chosen if any(trial.method == name for trial in run.trials)]
     trials = sorted(run.trials, key=lambda trial: order.index(trial.method))  # seeds stay in order
     layer = str(similarity.provenance.get("layer", ""))
-    return Comparison(tuple(trials), tuple(order), left_out, failed, found, similarity.metric, layer)
+    return Comparison(tuple(trials), tuple(order), left_out, failed, found, similarity.metric, layer, interrupted)
 
 
 class _Run:

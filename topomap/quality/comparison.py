@@ -99,6 +99,8 @@ class Comparison:
         What the neurons were compared by.
     layer
         Which layer it was.
+    interrupted
+        Whether Ctrl-C ended it before all was done.
 
     Examples
     --------
@@ -119,6 +121,7 @@ class Comparison:
     stability: Mapping[str, Stability] = field(default_factory=dict)
     metric: str = "pearson"
     layer: str = ""
+    interrupted: bool = False
 
     @property
     def n(self) -> int:
@@ -200,6 +203,7 @@ class Comparison:
         """
         names = [name for name in MEASURES if name != "disparity"]
         absent = {**self.left_out, **{name: why for name, why in self.failed.items() if name not in self.methods}}
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with Path(path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["method", "seed", "region", "n_neurons", "n_live", "k", *names, "disparity", "note"])
@@ -270,7 +274,8 @@ class Comparison:
         seeds = sorted({trial.layout.seed for trial in self.trials if trial.layout.seed is not None})
         times = f"seed{'s' * (len(seeds) > 1)} {_range(seeds)}"
         where = f"region {quality.region}, {self.metric}, k = {quality.k}"
-        return f"{layer}{self.n_neurons:,} neurons{dead}, {where}, {times}"
+        halt = ", interrupted" if self.interrupted else ""
+        return f"{layer}{self.n_neurons:,} neurons{dead}, {where}, {times}{halt}"
 
     def __str__(self) -> str:
         cells = self._cells("*{}")
