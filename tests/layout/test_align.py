@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.linalg import orthogonal_procrustes
 
 import topomap as tm
-from topomap.layout import Layout
+from topomap.layout import Layout, regions
 from topomap.layout.align import best_turn, symmetries
 
 
@@ -61,7 +63,16 @@ def test_a_square_stays_a_square():
     assert (corner.align_to(further).positions == corner.positions @ np.round(rotation(90))).all()
 
 
-@pytest.mark.parametrize(("region", "n_turns"), [("square", 8)])
+SHAPES = {
+    "bar": (np.ones((4, 9), dtype=bool), 4),
+    "ell": (np.array([[1, 0], [1, 1]], dtype=bool), 2),
+    "flag": (np.array([[1, 1], [1, 0], [1, 0]], dtype=bool), 1),
+    "ring": (np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool), 8),
+    "pinwheel": (np.array([[1, 1, 0, 0], [0, 0, 0, 1], [1, 0, 0, 0], [0, 0, 1, 1]], dtype=bool), 2),
+}
+
+
+@pytest.mark.parametrize(("region", "n_turns"), [("square", 8), ("hexagon", 12), *SHAPES.values()])
 def test_symmetries_form_a_group_of_orthogonal_matrices(region, n_turns):
     turns = symmetries(scattered(region=region))
     assert len(np.unique(turns.round(9), axis=0)) == len(turns) == n_turns
@@ -69,6 +80,21 @@ def test_symmetries_form_a_group_of_orthogonal_matrices(region, n_turns):
     assert turns @ turns.transpose(0, 2, 1) == pytest.approx(np.broadcast_to(np.eye(2), turns.shape), abs=1e-12)
     products = np.einsum("aij,bjk->abik", turns, turns).reshape(-1, 1, 4)
     assert np.abs(products - turns.reshape(1, -1, 4)).max(axis=2).min(axis=1).max() < 1e-12
+
+
+@pytest.mark.parametrize("region", ["hexagon", *(mask for mask, _ in SHAPES.values())])
+def test_turned_neurons_stay_in_their_region(region):
+    points = Layout([[0, 0]], region=region).region
+    shape = regions.shape_of(points)
+    inside = np.random.default_rng(0).uniform(-1, 1, size=(4000, 2))
+    layout = Layout(inside[shape.contains(inside, 0)], region=region)
+    assert layout.n_neurons > 500
+    for turn in symmetries(layout):
+        assert shape.contains(layout.positions @ turn, 1e-6).all()
+        back = turned(layout, turn).align_to(layout)
+        assert back.positions == pytest.approx(layout.positions, abs=1e-9)
+    anywhere = layout.align_to(Layout(layout.positions @ rotation(200, True), region="hull"))
+    assert shape.contains(anywhere.positions, 1e-6).all()
 
 
 def test_a_hull_turns_about_its_centroid_and_stays_in_the_frame():
@@ -186,8 +212,6 @@ def test_the_closed_form_is_no_worse_than_a_search_by_degrees(seed):
 def test_groups_are_matched_by_name():
     (one, mine), (two, theirs) = tuned(60, 0), tuned(50, 1)
     order = np.random.default_rng(0).permutation(8)
-    from dataclasses import replace
-
     shuffled = replace(theirs, values=theirs.values[order], names=tuple(theirs.names[i] for i in order))
     expected = one.align_to(two, profiles=(mine, theirs)).positions
     assert one.align_to(two, profiles=(mine, shuffled)).positions == pytest.approx(expected, abs=1e-12)
