@@ -15,6 +15,7 @@ from topomap.layout import Layout
 from topomap.layout.regions import SHAPES, Region, shape_of
 from topomap.plot import style
 from topomap.plot.cells import draw_borders, draw_dead_cells
+from topomap.plot.certainty import check_certainty, draw_doubt
 from topomap.similarity import Similarity
 from topomap.surface import EXTRAPOLATIONS, Surface
 
@@ -175,7 +176,9 @@ def whole_number(name: str, value: object, least: int) -> None:
     at_least(name, int(value), least)  # type: ignore[call-overload]
 
 
-def check_marks(layout: Layout, contours: Any, dots: Any, mask: Any, borders: Any = None) -> None:
+def check_marks(
+    layout: Layout, contours: Any, dots: Any, mask: Any, borders: Any = None, certainty: Any = None
+) -> None:
     """Raise unless all that is drawn over a field fits the layout, before a figure is begun."""
     whole_number("contours", contours, 0)
     if dots not in ("auto", True, False):
@@ -185,6 +188,8 @@ def check_marks(layout: Layout, contours: Any, dots: Any, mask: Any, borders: An
     if borders is not None:
         instance_of("borders", borders, Similarity, "Pass borders=tm.correlate(acts).")
         same_length("borders", borders.n_neurons, "neuron of the layout", layout.n_neurons)
+    if certainty is not None:
+        check_certainty(certainty, layout)
 
 
 def draw_map(
@@ -199,6 +204,7 @@ def draw_map(
     dots: Dots = "auto",
     mask: Array | None = None,
     borders: Similarity | None = None,
+    doubt: NDArray[np.float32] | None = None,
 ) -> AxesImage:
     """Draw one painted field with its lines and dots into axes; return the image."""
     from matplotlib.patches import PathPatch
@@ -230,6 +236,8 @@ def draw_map(
     if borders is not None:
         width = float(np.clip(0.1 * size / np.sqrt(ground.layout.n_neurons), 0.3, 1.6))
         draw_borders(ax, ground.layout, ground.border, borders, width)
+    if doubt is not None:
+        draw_doubt(ax, ground.border, doubt, size)
     if contours:
         _contours(ax, ground, field, noise, scale.levels(contours), size)
     if outline:

@@ -12,9 +12,11 @@ from topomap._check import choice, instance_of, same_length, unknown
 from topomap.layout import Layout
 from topomap.layout.regions import Region
 from topomap.plot import style
+from topomap.plot.certainty import describe_doubt, paint_doubt
 from topomap.plot.grid import arrows, choose_columns, choose_width, describe, make_grid, neurons, show_picture
 from topomap.plot.panel import Dots, Ground, check_marks, draw_bar, draw_map
 from topomap.profiles import Profiles
+from topomap.quality import Stability
 from topomap.run import Activations, Inputs
 from topomap.similarity import Similarity
 
@@ -56,6 +58,7 @@ def plot_profiles(
     dots: Dots | None = None,
     mask: Any | None = None,
     borders: Similarity | None = None,
+    certainty: Stability | None = None,
     colorbar: bool = True,
     caption: bool | str = True,
     region: str | Region | NDArray[np.bool_] | None = None,
@@ -102,8 +105,10 @@ def plot_profiles(
         ``"krug2023"``: the look of Krug et al. 2023 (arXiv 2204.03528): raw values, ``bwr``, limits at the largest
         absolute value, 100 x 100 pixels in a square, nothing drawn over the field. Any of these that is given goes
         first.
-    limits, cmap, contours, outline, dots, mask, borders, colorbar, region, interpolation, extrapolate, resolution
-        As of `plot_topomap`, by default with 4 contours and 100 pixels.
+    limits, cmap, contours, outline, dots, mask, borders, certainty
+        As of `plot_topomap`, by default with 4 contours.
+    colorbar, region, interpolation, extrapolate, resolution
+        As of `plot_topomap`, by default with 100 pixels.
 
     Returns
     -------
@@ -138,7 +143,7 @@ def plot_profiles(
         "region": region, "interpolation": interpolation, "extrapolate": extrapolate, "resolution": resolution,
     }  # fmt: skip
     look = (_DEFAULT if preset is None else _KRUG2023) | {name: v for name, v in given.items() if v is not None}
-    check_marks(layout, look["contours"], look["dots"], mask, borders)
+    check_marks(layout, look["contours"], look["dots"], mask, borders, certainty)
     place = {name: look[name] for name in ("region", "resolution", "interpolation", "extrapolate")}
     ground = Ground.of(layout, **place, smooth=preset is None)
     chosen = _choose(profiles, groups, order, most=MOST_GROUPS if ax is None else None)
@@ -155,12 +160,13 @@ def plot_profiles(
     label = f"{'activation' if profiles.contrast == 'none' else 'difference from the mean group'}\n({unit})"
     fields = ground.paint(values)
     floors = None if floor is None else ground.paint(ground.values(floor, "the noise floor", n_maps=True))
+    doubt = None if certainty is None else paint_doubt(ground, certainty)
     if ax is None:
         inches = choose_width(width, len(chosen))
         text = (
             caption
             if isinstance(caption, str)
-            else _caption(profiles, layout, values, floor, scale, raw, live, look["dots"] is not False)
+            else _caption(profiles, layout, values, floor, scale, raw, live, look["dots"] is not False, certainty)
         )
         grid = make_grid(
             titles,
@@ -198,6 +204,7 @@ def plot_profiles(
             dots=look["dots"],
             mask=mask,
             borders=borders,
+            doubt=doubt,
         )
     if colorbar:
         across: Literal["vertical", "horizontal"] = "vertical" if bar is None else "horizontal"
@@ -283,6 +290,7 @@ def _caption(
     raw: bool,
     live: NDArray[np.bool_],
     drawn: bool,
+    certainty: Stability | None,
 ) -> str:
     """Return what a reader must know to read the maps."""
     against = {"none": "Plain group means", "mean": "Group means minus the mean over groups"}
@@ -300,6 +308,8 @@ def _caption(
         low, high = medians
         size = f"median ±{low:.2g}" + (f" to ±{high:.2g} by group" if high > low else "")
         parts.append(f"Faded: within the noise floor of shuffled labels (pointwise 95 %, {size})")
+    if certainty is not None:
+        parts.append(describe_doubt(certainty, live))
     if scale.extend != "neither":
         parts.append(arrows(values[:, live], scale))
     return ". ".join(parts) + "."

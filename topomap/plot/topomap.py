@@ -11,8 +11,10 @@ from topomap._check import at_least, instance_of
 from topomap.layout import Layout
 from topomap.layout.regions import Region
 from topomap.plot import style
+from topomap.plot.certainty import NOTE, paint_doubt
 from topomap.plot.panel import Dots, Ground, check_marks, draw_bar, draw_map, make_room, new_axes, points_across
 from topomap.profiles import Profiles
+from topomap.quality import Stability
 from topomap.run import Activations
 from topomap.similarity import Similarity
 
@@ -34,6 +36,7 @@ def plot_topomap(
     mask: Any | None = None,
     noise: Any | None = None,
     borders: Similarity | None = None,
+    certainty: Stability | None = None,
     colorbar: bool = True,
     label: str = "activation",
     title: str | None = None,
@@ -72,6 +75,9 @@ def plot_topomap(
         smaller than that, and the floor's median is marked on the colour bar.
     borders
         A similarity of the neurons: draws lines between dissimilar neighbours, as a U-matrix does.
+    certainty
+        From `measure_stability`: hatches the map where neurons' places are uncertain. Lines begin at a displacement of
+        0.35 and are thickest from 0.75; that of unrelated layouts is 1. `plot_layout` shows the displacements as such.
     colorbar
         Whether to draw a colour bar beside the map.
     label
@@ -110,12 +116,13 @@ def plot_topomap(
             f"values must be one number per neuron; got {type(values).__name__}. "
             "Pass acts.scores[0] or profiles.scaled[0], then the layout."
         )
-    check_marks(layout, contours, dots, mask, borders)
+    check_marks(layout, contours, dots, mask, borders, certainty)
     ground = Ground.of(layout, region, resolution, interpolation, extrapolate)
     array = ground.values(values)
     scale = style.scale(array, limits, cmap, live=~layout.dead)
     floor = None if noise is None else _floor(noise, ground)
-    beside = colorbar * (0.65 if floor is None else 0.75)
+    label = label if certainty is None else f"{label}\n({NOTE})"
+    beside = colorbar * (0.65 + 0.1 * (floor is not None) + 0.12 * (certainty is not None))
     if ax is None:
         ax = new_axes(beside, title is not None)
     else:
@@ -131,6 +138,7 @@ def plot_topomap(
         dots=dots,
         mask=mask,
         borders=borders,
+        doubt=None if certainty is None else paint_doubt(ground, certainty),
     )
     if colorbar:
         aside = 0.05 if floor is None else max(0.10, 12 / max(points_across(ax), 24))  # "noise" stands left of the bar
