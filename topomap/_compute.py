@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,11 @@ BLOCK_ENTRIES = 8_000_000
 
 #: Above this number of rows neighbours are found approximately, by nearest-neighbour descent.
 EXACT_NEIGHBORS = 32_768
+
+
+def n_threads() -> int:
+    """Return how many threads this process may keep busy."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def block_rows(n_columns: int) -> int:

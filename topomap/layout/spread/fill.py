@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from topomap.layout.spread import kernels
+from topomap.layout.spread import kernels, tiles
 
 if TYPE_CHECKING:
     from topomap.layout.spread import Stage
@@ -33,11 +33,36 @@ def flow(points: Points, ground: Ground, pull: sparse.csr_array, scales: NDArray
 
 
 def exchange(
-    sites: Points, scores: Points, local: sparse.csr_array, choices: Index, stage: Stage, seed: NDArray[np.uint64]
+    sites: Points,
+    anchor: Points,
+    rows: NDArray[np.float32],
+    local: sparse.csr_array,
+    choices: Index,
+    stage: Stage,
+    seed: NDArray[np.uint64],
 ) -> Points:
-    """Run one stage of swaps between neurons, the first on the first site; return where each ends."""
+    """Run one stage of swaps between neurons, the first on the first site; return where each ends.
+
+    Parameters
+    ----------
+    sites
+        In spacings, shape ``(n, 2)``.
+    anchor
+        Where the fluid left each neuron: what holds it back from afar.
+    rows
+        What neurons on close sites should share, from `likeness`.
+    local
+        Affinities of neurons that should lie close.
+    choices
+        Neurons beside which each may be put, shape ``(n, k)``.
+    stage
+        Reach, weights, sweeps and temperatures.
+    seed
+        State of the generator, shape ``(1,)``; moved on.
+    """
     n = len(sites)
-    rows = _standardised(scores)
+    if n >= tiles.FEWEST:
+        return tiles.exchange(sites, anchor, rows, local, choices, stage, seed)
     at, site_of = np.arange(n), np.arange(n)
     start, within, weight = _kernel_graph(sites, stage.reach)
     field = np.empty_like(rows)
@@ -47,9 +72,19 @@ def exchange(
     first, other, affinity = edges(local)
     kernels.swap(
         sites, start, within, weight, _nearest_sites(sites, stage.near - 1), site_of, at, rows, field,
-        first, other, stage.weight * affinity, choices, float(stage.reach**2), temperatures, seed,
+        first, other, stage.weight * affinity, choices, float(stage.reach**2), anchor, stage.hold * np.pi / n,
+        temperatures, seed,
     )  # fmt: skip
     return np.asarray(sites[site_of])
+
+
+def likeness(scores: Points) -> NDArray[np.float32]:
+    """Give principal components unit rows, and their dot products, over random pairs, unit deviation."""
+    rows = scores / np.maximum(np.linalg.norm(scores, axis=1, keepdims=True), 1e-30)
+    a, b = np.random.default_rng(0).integers(len(rows), size=(2, 4000))
+    dots = (rows[a] * rows[b]).sum(axis=1)[a != b]
+    size = float(np.sqrt(dots.std())) if len(dots) else 1.0
+    return np.ascontiguousarray(rows / (size or 1.0), dtype=np.float32)
 
 
 def edges(graph: sparse.csr_array) -> tuple[Index, Index, Points]:
@@ -74,11 +109,3 @@ def _kernel_graph(sites: Points, reach: float) -> tuple[Index, Index, NDArray[np
     graph.sort_indices()
     start, within, weights = edges(graph)
     return start, within, weights.astype(np.float32)
-
-
-def _standardised(scores: Points) -> NDArray[np.float32]:
-    """Scale components so that dot products of random pairs have unit deviation."""
-    a, b = np.random.default_rng(0).integers(len(scores), size=(2, 4000))
-    dots = (scores[a] * scores[b]).sum(axis=1)[a != b]
-    size = float(np.sqrt(dots.std())) if len(dots) else 1.0
-    return np.ascontiguousarray(scores / (size or 1.0), dtype=np.float32)
