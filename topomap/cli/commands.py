@@ -49,6 +49,7 @@ Examples:
     "plot": """Examples:
   topomap plot runs/a --layer layer3 --by label --to maps.png maps.pdf
   topomap plot runs/a --layer layer3 --by label,correct --to maps.svg
+  topomap plot runs/a --layer layer3 --by label --certainty 10 --to sure.png
   topomap plot runs/a --layer layer3 --inputs 17 42 --to inputs.png""",
     "compare": COMPARE,
     "info": """Examples:
@@ -344,6 +345,7 @@ def plot(
     width: Annotated[Literal["single", "double"] | float | None, Parameter(converter=read_width)] = None,
     cmap: str | None = None,
     interpolation: Literal["linear", "nearest"] = "linear",
+    certainty: int | None = None,
     preset: Literal["krug2023"] | None = None,
     dpi: float = 300,
 ) -> None:
@@ -377,11 +379,14 @@ def plot(
         A colour map of matplotlib.
     interpolation
         linear, or nearest to show single neurons.
+    certainty
+        Hatch maps where neurons' places are uncertain: how many bootstrap samples of the inputs to lay out, e.g. 10.
     preset
         krug2023 paints as Krug et al. 2023 do.
     dpi
         Dots per inch of the painted fields, 10 to 2400.
     """
+    from topomap.cli.certainty import certainty_of, check_certainty
     from topomap.cli.stored import columns_of, find_layout, pick, rows, store_layout
     from topomap.plot import plot_inputs, plot_profiles
     from topomap.plot.profiles import MOST_GROUPS
@@ -393,13 +398,14 @@ def plot(
     if (by is None) == (inputs is None):
         raise ValueError("give either a grouping (--by label) or ids of inputs (--inputs 17 42) to paint.")
     if inputs is not None:
-        refuse_for_inputs(preset=preset, contrast=contrast, groups=groups)
+        refuse_for_inputs(preset=preset, contrast=contrast, groups=groups, certainty=certainty)
     check_dpi(dpi)
     for file in to:
         check_format(file)
     without_windows()
     opened = open_run(run)
     acts = pick(opened, layer, reduce)
+    check_certainty(acts, certainty)
     look: dict[str, Any] = {"columns": columns, "width": width, "cmap": cmap, "interpolation": interpolation}
     draw: Callable[..., Any]
     # what may be refused comes before a layout that may have to be made, and nothing is written before all is drawn
@@ -420,6 +426,8 @@ def plot(
         examples = acts if isinstance(acts, Activations) and acts.inputs.thumbnails is not None else None
         draw = partial(plot_profiles, profiles, groups=groups, examples=examples, preset=preset, **look)
     layout, made = find_layout(opened, acts, method, preset)
+    if certainty is not None:
+        draw = partial(draw, certainty=certainty_of(acts, layout, certainty))
     figure = draw(layout=layout)
     check_pixels(figure, dpi)
     if made:

@@ -115,8 +115,8 @@ def measure_stability(
     over
         ``"inputs"``: each layout is of a bootstrap sample of the inputs (as many, drawn with replacement; positions
         or tokens of an input stay together), all with the same seed. ``"seeds"``: all are of the same activations,
-        with seeds ``seed``, ``seed + 1``, ... A method that starts alike from every seed, such as ``"pca"``, does not
-        move at all: only resampled inputs say how sure its places are.
+        with seeds ``seed``, ``seed + 1``, ... What a seed changes depends on the method (see the notes): only
+        resampled inputs say how sure places are.
     seed
         Of the bootstrap samples and the layouts.
     metric, absolute
@@ -139,6 +139,16 @@ def measure_stability(
     doi 10.1007/BF02291478): both are centred and scaled to unit size, and one is rotated or reflected and scaled to lie
     over the other as well as possible; the disparity is the sum of squared distances that is left. A bootstrap sample
     holds 63 % of the inputs, so it overstates a little how uncertain a layout of all of them is.
+
+    A seed changes
+
+    - everything for ``"random"``, which in turn is the same for all inputs: over them it does not move;
+    - the start for ``"swarm"``, ``"graph"`` and ``"force"`` (uniform), and for ``"som"`` (cells, and the order of
+      training);
+    - the start by a little noise, and the swaps that are tried, for ``"spread"``;
+    - the pairs that are sampled for ``"umap"``, which starts from a spectral layout, and noise of 1e-8 on the principal
+      components that ``"tsne"`` starts from: both are more alike over seeds than their places are sure;
+    - nothing for ``"pca"``, ``"mds"`` and ``"som-batch"``.
 
     Examples
     --------
