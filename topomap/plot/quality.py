@@ -323,8 +323,8 @@ def _curves(sheet: _Sheet, comparison: Comparison) -> str:
     looks = _looks(comparison.methods)
     wide = (sheet.width - 2 * _MARGIN - 0.9) / 2
     panels = (
-        ("resize_mse", "sizes", "side that pictures are shrunk to (pixels)"),
-        ("blur_mse", "radii", "radius that pictures are blurred by (pixels)"),
+        ("resize_mse", "sizes", "shrunk to (pixels)"),
+        ("blur_mse", "radii", "blurred by (pixels)"),
     )
     lines = {}
     for place, (name, along, label) in enumerate(panels):

@@ -218,13 +218,16 @@ class Comparison:
         return Path(path)
 
     def to_xarray(self) -> xarray.Dataset:
-        """Return measures over ``method`` and ``repetition``, the paper's curves over ``size`` and ``radius`` too."""
+        """Return measures over ``algorithm`` and ``repetition``, the paper's curves over ``size`` and ``radius`` too.
+
+        The dimension of methods has another name, as ``sel(method=)`` means something else to xarray.
+        """
         import xarray
 
         shape = (len(self.methods), self.n)
         data: dict[str, Any] = {name: np.full(shape, np.nan) for name in MEASURES if name != "disparity"}
         data["seed"] = np.full(shape, -1, dtype=np.int64)
-        coords: dict[str, Any] = {"method": list(self.methods)}
+        coords: dict[str, Any] = {"algorithm": list(self.methods)}
         axes = {"resize_mse": "size", "blur_mse": "radius"}
         first = next((trial.smoothness for trial in self.trials if trial.smoothness is not None), None)
         if first is not None:
@@ -238,11 +241,11 @@ class Comparison:
                 if trial.smoothness is not None:
                     for curve in axes:
                         data[curve][i, j] = getattr(trial.smoothness, curve)
-        dims = ("method", "repetition")
+        dims = ("algorithm", "repetition")
         variables: dict[str, Any] = {
             name: ((*dims, axes[name]) if name in axes else dims, values) for name, values in data.items()
         }
-        variables["disparity"] = (("method",), [self._middle("disparity", name) for name in self.methods])
+        variables["disparity"] = (("algorithm",), [self._middle("disparity", name) for name in self.methods])
         quality = self.trials[0].quality
         attrs = {"region": quality.region, "n_neurons": self.n_neurons, "n_live": self.n_live, "k": quality.k}
         told = {"left_out": json.dumps(dict(self.left_out)), "failed": json.dumps(dict(self.failed))}
