@@ -16,19 +16,28 @@ def layer():
     values = np.exp(-((inputs[:, None] - place) ** 2).sum(-1) / 0.03)
     similarity = tm.correlate(values)
     indices, distances = similarity.neighbors(15)
-    rows = fill._standardised(components(similarity, 16))
-    return Ground("disc", 900).sites, rows, affinities(indices, distances, 10), indices[:, :10].copy()
+    sites = Ground("disc", 900).sites
+    return (
+        sites,
+        sites,
+        fill.likeness(components(similarity, 16)),
+        affinities(indices, distances, 10),
+        indices[:, :10].copy(),
+    )
 
 
 def swapped(layer, seed=7, heat=1e-9, sweeps=40):
-    return tiles.exchange(*layer, Stage(3, 20, sweeps, 13, heat, heat / 2), np.array([seed], dtype=np.uint64))
+    return tiles.exchange(*layer, Stage(3, 20, 15, sweeps, 13, heat, heat / 2), np.array([seed], dtype=np.uint64))
 
 
-def energy(places, rows, local, reach):
-    squares = ((places[:, None] - places) ** 2).sum(-1) / reach**2
+def energy(layer, places):
+    """The sum that swaps maximise, written out over all pairs."""
+    _, anchor, rows, local, _ = layer
+    squares = ((places[:, None] - places) ** 2).sum(-1) / 3**2
     kernel = np.where(squares < 1, (1 - squares) ** 3, 0)
     np.fill_diagonal(kernel, 0)
-    return (kernel * (rows.astype(float) @ rows.T) + 20 * local.toarray() / (1 + squares)).sum() / 2
+    pairs = (kernel * (rows.astype(float) @ rows.T) + 20 * local.toarray() / (1 + squares)).sum() / 2
+    return pairs - 15 * np.pi / len(places) * ((places - anchor) ** 2).sum()
 
 
 @pytest.mark.parametrize("side", [6.1, 12.0, 100.0])
@@ -46,19 +55,16 @@ def test_the_number_of_threads_changes_no_byte(layer, side, monkeypatch):
 @pytest.mark.parametrize(("side", "share"), [(6.1, 0.2), (48.0, 0.8)])  # from anywhere, small tiles go not far
 def test_cold_swaps_in_tiles_raise_the_sum_that_all_swaps_maximise(layer, side, share, monkeypatch):
     monkeypatch.setattr(tiles, "_NARROW", side)
-    sites, rows, local, choices = layer
-    at_once = fill.exchange(
-        sites, rows.astype(float), local, choices, Stage(3, 20, 40, 13, 1e-9, 5e-10), np.array([7], dtype=np.uint64)
-    )
+    at_once = fill.exchange(*layer, Stage(3, 20, 15, 40, 13, 1e-9, 5e-10), np.array([7], dtype=np.uint64))
     after = swapped(layer)
-    assert sorted(map(tuple, after)) == sorted(map(tuple, sites))
-    before, best = energy(sites, rows, local, 3), energy(at_once, rows, local, 3)
-    assert energy(after, rows, local, 3) > before + share * (best - before)
+    assert sorted(map(tuple, after)) == sorted(map(tuple, layer[0]))
+    before, best = energy(layer, layer[0]), energy(layer, at_once)
+    assert energy(layer, after) > before + share * (best - before)
 
 
 def test_the_seed_moves_on(layer):
     seed = np.array([7], dtype=np.uint64)
-    stage = Stage(3, 20, 2, 13, 0.3, 0.1)
+    stage = Stage(3, 20, 15, 2, 13, 0.3, 0.1)
     first, second = (tiles.exchange(*layer, stage, seed) for _ in range(2))
     assert seed[0] != 7
     assert not np.array_equal(first, second)

@@ -85,7 +85,6 @@ def exchange(
             colour = 2 * (filled // columns % 2) + filled % columns % 2
             for one in rng.permutation(4):
                 seen = where.copy()
-
                 jobs = [
                     pool.submit(
                         _swap, tile, members[bounds[tile] : bounds[tile + 1]], tile_of, inside, sites, *around, near,
@@ -184,8 +183,8 @@ def _pairs(
 def _swap(
     tile: int, members: Array, tile_of: Array, inside: Array, sites: Array, start: Array, within: Array,
     weight: Array, near: Array, site_of: Array, at: Array, where: Array, seen: Array, rows: Array, field: Array,
-    p_start: Array, p_other: Array, p_weight: Array, friends: Array, reach2: float, anchor: Array, hold: float, heat: float,
-    state: Array,
+    p_start: Array, p_other: Array, p_weight: Array, friends: Array, reach2: float, anchor: Array,
+    hold: float, heat: float, state: Array,
 ) -> None:  # fmt: skip
     """One sweep over a tile: `kernels.swap` between its members alone.
 
