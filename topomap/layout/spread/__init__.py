@@ -23,10 +23,11 @@ Points = NDArray[np.float64]
 
 
 class Stage(NamedTuple):
-    """Swaps: reach in spacings, weight of the affinities, sweeps, near sites, temperatures at first and at last."""
+    """Swaps: their reach in spacings, weights of affinities and of the anchor, sweeps, near sites, temperatures."""
 
     reach: float
     weight: float
+    hold: float
     sweeps: int
     near: int
     hot: float
@@ -41,22 +42,25 @@ class Round(NamedTuple):
     room: float
 
 
-_COARSE, _FINE = Stage(6, 20, 200, 37, 0.1, 0.01), Stage(3, 20, 300, 13, 0.5, 0.01)
+_COARSE, _FINE = Stage(6, 20, 20, 200, 37, 0.1, 0.01), Stage(3, 20, 15, 300, 13, 0.5, 0.01)
 
 #: What the relaxation of the first round disturbs, the second mends.
-ROUNDS = (Round((_COARSE, _FINE), 0.6, 0.7), Round((_FINE,), 0.5, 0.75))
+ROUNDS = (Round((_COARSE, _FINE), 0.6, 0.7), Round((_FINE,), 0.6, 0.7))
 
 #: Steps in which neurons settle evenly after the fluid, and after the first round.
 _SETTLE, _AGAIN = 10, 3
 
 #: Radius of an empty circle, in spacings, that the last relaxation may leave.
-_GAP = 1.1
+_GAP = 1.13
 
 #: How far the seed moves where neurons start, in spacings.
-_JITTER = 1.0
+_JITTER = 0.3
+
+#: Layers of fewer neurons than this are arranged so many times, and the best arrangement is kept.
+_FEW, _TRIES = 200, 8
 
 #: Principal components that stand for a neuron in the swaps.
-_COMPONENTS = 48
+_COMPONENTS = 16
 
 
 @dataclass(frozen=True)
@@ -65,14 +69,16 @@ class Spread:
 
     Every neuron takes one unit of area. Attraction between neighbours, at a length scale that shrinks from twice the
     region's side to one spacing, moves neurons like a fluid that a pressure (one Poisson solve per iteration) keeps
-    from being compressed. They settle where each is at the centre of what is nearest to it, then exchange places wherever
-    that puts similar neurons closer, and relax: they give way to attraction around their places, as far as no two are
-    crowded and no gap opens. A second round of exchanges and relaxation starts from there.
+    from being compressed. They settle where each is at the centre of what is nearest to it, then exchange places
+    wherever that puts similar neurons closer, and relax: they give way to attraction around their places, as far as no
+    two are crowded and no gap opens. A second round of exchanges and relaxation starts from there. A layer of fewer
+    than 200 neurons is exchanged and relaxed eight times, and the arrangement that keeps most neighbours is taken.
 
-    The attraction is that of t-SNE (van der Maaten and Hinton 2008) with the affinities of `perplexity`; the exchange
-    maximises, over pairs of neurons at distance r, ``h(r) F_i . F_j + 20 P'_ij / (1 + r^2 / R^2)`` with
-    ``h(r) = (1 - r^2 / R^2)^3`` within the reach R of 6, then 3, spacings, F the leading principal components and P'
-    affinities of perplexity 10. The seed moves where neurons start, and draws the exchanges.
+    The attraction is that of t-SNE (van der Maaten and Hinton 2008) with the affinities of `perplexity`. The exchange
+    maximises ``h(r) F_i . F_j + 20 P'_ij / (1 + r^2 / R^2)`` over pairs of neurons at distance r, where
+    ``h(r) = (1 - r^2 / R^2)^3`` within the reach R of 6, then 3, spacings, F are unit rows of 16 principal components
+    and P' affinities of perplexity 10; less ``20 pi d^2 / n`` (then 15), d being a neuron's way from where the fluid
+    left it, which keeps layouts of resampled inputs alike. The seed moves where neurons start, and draws the exchanges.
 
     Parameters
     ----------
@@ -110,7 +116,8 @@ class Spread:
     def __call__(self, similarity: Similarity, init: Points | None, rng: np.random.Generator) -> Points:
         """Return positions in the unit frame, shape ``(n_neurons, 2)``."""
         from topomap.layout.spread.cover import Cover
-        from topomap.layout.spread.fill import exchange, flow
+        from topomap.layout.spread.few import best_of
+        from topomap.layout.spread.fill import exchange, flow, likeness
         from topomap.layout.spread.graph import affinities, components
         from topomap.layout.spread.relax import relax
 
@@ -123,7 +130,9 @@ class Spread:
         local = affinities(indices[:, :near], distances[:, :near], 10)
         choices = np.ascontiguousarray(indices[:, : min(10, n - 1)])
         scores = components(similarity, _COMPONENTS)
-        total = self.n_steps + sum(stage.sweeps for each in ROUNDS for stage in each.stages)
+        rows = likeness(scores)
+        tries = _TRIES if n < _FEW else 1
+        total = self.n_steps + tries * sum(stage.sweeps for each in ROUNDS for stage in each.stages)
         with tqdm(total=total, desc="spread", disable=None, leave=False, delay=1) as bar:
             # neighbours attract each other from wherever they start; what a chain starts from is kept: the fluid then
             # only rearranges within an eighth of the region
@@ -131,17 +140,21 @@ class Spread:
             points += rng.normal(scale=_JITTER if init is None else 0, size=points.shape)
             widest = np.sqrt(n) * (2 if init is None else 1 / 8)
             flow(points, ground, pull, np.geomspace(max(widest, 1), 1, self.n_steps), bar)
-            points = cover.settle(points, _SETTLE)
+            settled = cover.settle(points, _SETTLE)
             seed = np.array([rng.integers(1, 2**63)], dtype=np.uint64)
-            for each in ROUNDS:
-                if each is not ROUNDS[0]:
-                    points = cover.settle(points, _AGAIN)
-                for stage in each.stages:
-                    points = exchange(points, scores, local, choices, stage, seed)
-                    bar.update(stage.sweeps)
-                home = points
-                points = relax(home, ground, local, each.leash, each.room)
-        return cover.mend(points, home, _GAP) / ground.half
+            found = []
+            for _ in range(tries):
+                points = settled
+                for each in ROUNDS:
+                    if each is not ROUNDS[0]:
+                        points = cover.settle(points, _AGAIN)
+                    for stage in each.stages:
+                        points = exchange(points, settled, rows, local, choices, stage, seed)
+                        bar.update(stage.sweeps)
+                    home = points
+                    points = relax(home, ground, local, each.leash, each.room)
+                found.append(cover.mend(points, home, _GAP) / ground.half)
+        return best_of(found, similarity)
 
     def spare_positions(self, n_live: int) -> Points:
         """Positions of the spare sites in the unit frame, shape ``(spare, 2)``."""

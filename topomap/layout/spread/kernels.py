@@ -170,6 +170,8 @@ def swap(
     p_weight: Array,
     choices: Array,
     reach2: float,
+    anchor: Array,
+    hold: float,
     temperatures: Array,
     state: Array,
 ) -> int:
@@ -192,6 +194,8 @@ def swap(
                 gain += d * (field[ca, f] - field[cb, f])
                 norm += d * d
             gain -= h * norm
+            # squared ways from the anchors, before less after
+            gain -= 2 * hold * (gx * (anchor[a, 0] - anchor[b, 0]) + gy * (anchor[a, 1] - anchor[b, 1]))
             for who, here, there, fellow in ((a, ca, cb, b), (b, cb, ca, a)):
                 for e in range(p_start[who], p_start[who + 1]):
                     j = p_other[e]
