@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 import topomap as tm
 from topomap.layout import Layout
-from topomap.plot import certainty, plot_comparison, plot_costs, plot_profiles, plot_topomap, quality, style
+from topomap.plot import certainty, plot_comparison, plot_costs, plot_profiles, plot_topomap, sheet, style
 from topomap.plot.panel import Ground
 from topomap.quality import Comparison, Stability
 
@@ -96,10 +96,10 @@ def test_no_text_is_cut_and_failures_are_told(profiles: tm.Profiles, comparison:
 
 
 def test_what_begins_alike_has_one_colour() -> None:
-    looks = quality._looks(["umap", "pca", "umap+swarm", "umap+spread"])
+    looks = sheet.looks_of(["umap", "pca", "umap+swarm", "umap+spread"])
     assert looks["umap"]["color"] == looks["umap+swarm"]["color"] != looks["pca"]["color"]
     assert len({str(looks[name]["linestyle"]) for name in ("umap", "umap+swarm", "umap+spread")}) == 3
-    many = quality._looks([f"m{i}" for i in range(12)])
+    many = sheet.looks_of([f"m{i}" for i in range(12)])
     assert len({look["color"] for look in many.values()}) == 12
     assert style.OKABE_ITO[-1] not in {look["color"] for look in many.values()}
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,7 +11,8 @@ from topomap._check import instance_of, same_length, unknown
 from topomap.plot import style
 from topomap.plot.grid import arrows
 from topomap.plot.panel import Ground, draw_bar, draw_map
-from topomap.plot.text import text_width, wrap
+from topomap.plot.sheet import GAP, LINE, MARGIN, Sheet, dress, looks_of
+from topomap.plot.text import text_width
 from topomap.profiles import Profiles
 from topomap.quality import Comparison
 from topomap.quality.comparison import MEASURES
@@ -26,14 +26,6 @@ PARTS: tuple[Part, ...] = ("maps", "curves", "measures")
 
 #: From so many repetitions on, a violin tells more than its dots.
 VIOLIN = 5
-
-_MARGIN, _GAP = 0.08, 0.12
-_LINE = style.SMALL * 1.2 / 72
-
-#: Dashes of methods that begin alike: the first is a method by itself, the others its chains.
-_DASHES: tuple[Any, ...] = ("solid", (0, (3.5, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2)))
-
-_MARKERS = "os^vDP*X<>pdh"
 
 
 def plot_comparison(
@@ -102,7 +94,7 @@ def plot_comparison(
         same_length("profiles", profiles.n_neurons, "neuron", comparison.n_neurons)
     if group is not None and (profiles is None or group not in profiles.names):
         raise unknown("group", group, () if profiles is None else profiles.names)
-    sheet = _Sheet(style.figure_width(width))
+    sheet = Sheet(style.figure_width(width))
     shown = [part for part in PARTS if part in chosen]
     if profiles is None:
         shown = [part for part in shown if part != "maps"]
@@ -172,7 +164,7 @@ def plot_costs(
         instance_of("comparisons", each, Comparison, "Make them with tm.compare_layouts(acts).")
     given.sort(key=lambda each: each.n_live)
     methods = list(dict.fromkeys(name for each in given for name in each.methods))
-    labels, looks = {}, _looks(methods)
+    labels, looks = {}, looks_of(methods)
     for name in methods:
         sizes = [each.n_live for each in given if name in each.methods]
         middle = [float(np.median(each.values("seconds", name))) for each in given if name in each.methods]
@@ -186,7 +178,7 @@ def plot_costs(
         wide, high = style.WIDTHS["single"] - 0.5 + beside, max(2.4, 0.55 + legend * (len(methods) + 1) * 0.125)
         figure = plt.figure(figsize=(wide, high))
         ax = figure.add_axes((0.48 / wide, 0.38 / high, (wide - 0.48 - beside) / wide, (high - 0.46) / high))
-    _dress(ax)
+    dress(ax)
     ax.set(xscale="log", yscale="log")
     for name in methods:
         of = [(each.n_live, each.values("seconds", name)) for each in given if name in each.methods]
@@ -210,56 +202,7 @@ def plot_costs(
     return ax
 
 
-@dataclass
-class _Block:
-    """One axes of the sheet in inches from the top left, before the height of the figure is known."""
-
-    axes: Axes
-    box: tuple[float, float, float, float]
-
-
-class _Sheet:
-    """A figure that grows downwards: parts are put below each other in inches, and the height is known at the end."""
-
-    def __init__(self, width: float) -> None:
-        import matplotlib.pyplot as plt
-
-        self.width, self.y = width, 0.06
-        self.figure = plt.figure(figsize=(width, 10))
-        self._blocks: list[_Block] = []
-        self._texts: list[tuple[float, float, str, dict[str, Any]]] = []
-
-    def axes(self, x: float, y: float, w: float, h: float) -> Axes:
-        """Add axes; they have their size at once, so that lines can be made to fit, and their place at the end."""
-        ax = self.figure.add_axes((x / self.width, 0, w / self.width, h / 10), label=str(len(self._blocks)))
-        self._blocks.append(_Block(ax, (x, y, w, h)))
-        return ax
-
-    def text(self, x: float, y: float, text: str, **options: Any) -> None:
-        """Write at a place."""
-        self._texts.append((x, y, text, {"fontsize": style.SMALL, "color": style.INK, "va": "top", **options}))
-
-    def letter(self, letter: str) -> None:
-        """Begin a part by its letter."""
-        if letter:
-            self.text(_MARGIN, self.y, letter, fontsize=style.TITLE + 1, fontweight="bold")
-
-    def draw(self, caption: str) -> Figure:
-        """Give everything its place."""
-        lines = wrap(caption, 0.97 * (self.width - 2 * _MARGIN) * 72, style.SMALL)
-        if lines:
-            self.text(_MARGIN, self.y, "\n".join(lines), color=style.QUIET, linespacing=1.2)
-        height = self.y + len(lines) * _LINE + 0.08
-        self.figure.set_size_inches(self.width, height)
-        for block in self._blocks:
-            x, y, w, h = block.box
-            block.axes.set_position((x / self.width, 1 - (y + h) / height, w / self.width, h / height))
-        for x, y, text, options in self._texts:
-            self.figure.text(x / self.width, 1 - y / height, text, parse_math=False, **options)
-        return self.figure
-
-
-def _maps(sheet: _Sheet, comparison: Comparison, profiles: Profiles, group: str | None, limits: style.Limits) -> str:
+def _maps(sheet: Sheet, comparison: Comparison, profiles: Profiles, group: str | None, limits: style.Limits) -> str:
     """Draw the group's map by every method; return the caption."""
     first = comparison.trials[0].layout
     live = ~(profiles.dead | first.dead)
@@ -269,18 +212,18 @@ def _maps(sheet: _Sheet, comparison: Comparison, profiles: Profiles, group: str 
     scale = style.scale(values, limits, live=live)
     fades = profiles.contrast != "none"
     least = 0.76
-    room = sheet.width - 2 * _MARGIN + _GAP
-    rows = -(-len(comparison.methods) // max(1, int(room / (least + _GAP))))
+    room = sheet.width - 2 * MARGIN + GAP
+    rows = -(-len(comparison.methods) // max(1, int(room / (least + GAP))))
     columns = -(-len(comparison.methods) // rows)
-    side = min(room / columns - _GAP, 1.6)
-    left = (sheet.width - columns * (side + _GAP) + _GAP) / 2
-    tall = style.TITLE * 1.25 / 72 + 2 * _LINE + 0.03
+    side = min(room / columns - GAP, 1.6)
+    left = (sheet.width - columns * (side + GAP) + GAP) / 2
+    tall = style.TITLE * 1.25 / 72 + 2 * LINE + 0.03
     for place, name in enumerate(comparison.methods):
         trial = comparison.of(name)[0]
         layout = trial.layout if place == 0 else trial.layout.align_to(first)
         ground = Ground.of(layout)
-        x = left + place % columns * (side + _GAP)
-        y = sheet.y + 0.02 + place // columns * (tall + side + _GAP)
+        x = left + place % columns * (side + GAP)
+        y = sheet.y + 0.02 + place // columns * (tall + side + GAP)
         ax = sheet.axes(x, y + tall, side, side)
         noise = ground.paint(ground.values(profiles.scaled_noise[index], "the noise floor")) if fades else None
         field = ground.paint(ground.values(values, "profiles"))
@@ -294,7 +237,7 @@ def _maps(sheet: _Sheet, comparison: Comparison, profiles: Profiles, group: str 
         ax.set_title(
             name, fontsize=_fitting(name, side), color=style.INK, pad=2 * style.SMALL * 1.15 + 3, parse_math=False
         )
-    sheet.y += 0.02 + rows * (tall + side + _GAP)
+    sheet.y += 0.02 + rows * (tall + side + GAP)
     length = min(2.4, sheet.width - 0.8)
     bar = sheet.axes((sheet.width - length) / 2, sheet.y + 0.1, length, 0.08)
     raw = profiles.preset is not None
@@ -318,18 +261,18 @@ def _fitting(name: str, side: float) -> float:
     return float(min(style.TITLE, max(4.0, style.TITLE * side * 72 / max(text_width(name, style.TITLE), 1))))
 
 
-def _curves(sheet: _Sheet, comparison: Comparison) -> str:
+def _curves(sheet: Sheet, comparison: Comparison) -> str:
     """Draw the error curves of the paper with the legend of all methods; return the caption."""
-    looks = _looks(comparison.methods)
-    wide = (sheet.width - 2 * _MARGIN - 0.9) / 2
+    looks = looks_of(comparison.methods)
+    wide = (sheet.width - 2 * MARGIN - 0.9) / 2
     panels = (
         ("resize_mse", "sizes", "shrunk to (pixels)"),
         ("blur_mse", "radii", "blurred by (pixels)"),
     )
     lines = {}
     for place, (name, along, label) in enumerate(panels):
-        ax = sheet.axes(_MARGIN + 0.42 + place * (wide + 0.48), sheet.y + 0.08, wide, 1.45)
-        _dress(ax)
+        ax = sheet.axes(MARGIN + 0.42 + place * (wide + 0.48), sheet.y + 0.08, wide, 1.45)
+        dress(ax)
         for method in comparison.methods:
             found = [trial.smoothness for trial in comparison.of(method) if trial.smoothness is not None]
             if not found:
@@ -345,9 +288,9 @@ def _curves(sheet: _Sheet, comparison: Comparison) -> str:
         ax.set_ylabel(name, fontsize=style.LABEL, color=style.INK, labelpad=2)
     sheet.y += 0.08 + 1.45 + 0.36
     widest = max(text_width(name, style.SMALL) for name in lines) / 72 + 0.5
-    columns = max(1, min(len(lines), int((sheet.width - 2 * _MARGIN) / widest)))
+    columns = max(1, min(len(lines), int((sheet.width - 2 * MARGIN) / widest)))
     rows = -(-len(lines) // columns)
-    key = sheet.axes(_MARGIN, sheet.y, sheet.width - 2 * _MARGIN, rows * 0.125)
+    key = sheet.axes(MARGIN, sheet.y, sheet.width - 2 * MARGIN, rows * 0.125)
     key.set_axis_off()
     legend = key.legend(
         list(lines.values()), list(lines), loc="center", ncols=columns, frameon=False, fontsize=style.SMALL,
@@ -362,21 +305,21 @@ def _curves(sheet: _Sheet, comparison: Comparison) -> str:
     )
 
 
-def _measures(sheet: _Sheet, comparison: Comparison) -> str:
+def _measures(sheet: Sheet, comparison: Comparison) -> str:
     """Draw one panel per measure, methods below each other; return the caption."""
-    looks, methods = _looks(comparison.methods), comparison.methods
+    looks, methods = looks_of(comparison.methods), comparison.methods
     shown = [name for name in comparison.measured if name != "component_area"]
     names = min(max(text_width(name, style.SMALL) for name in methods) / 72 + 0.08, 1.4)
-    room = sheet.width - 2 * _MARGIN - names
-    columns = max(1, int((room + _GAP) / (0.78 + _GAP)))
+    room = sheet.width - 2 * MARGIN - names
+    columns = max(1, int((room + GAP) / (0.78 + GAP)))
     rows = -(-len(shown) // columns)
     columns = -(-len(shown) // rows)
-    wide, high = (room + _GAP) / columns - _GAP, max(len(methods) * 0.11, 0.3)
+    wide, high = (room + GAP) / columns - GAP, max(len(methods) * 0.11, 0.3)
     for place, measure in enumerate(shown):
         across, down = place % columns, place // columns
-        x = _MARGIN + names + across * (wide + _GAP)
+        x = MARGIN + names + across * (wide + GAP)
         ax = sheet.axes(x, sheet.y + 0.2 + down * (high + 0.46), wide, high)
-        _dress(ax)
+        dress(ax)
         if measure == "seconds":
             ax.set_xscale("log")
         for row, name in enumerate(methods):
@@ -421,28 +364,3 @@ def _few_ticks(ax: Axes, measure: str) -> None:
     else:
         ax.margins(x=0.12)
         ax.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10], min_n_ticks=2))
-
-
-def _looks(methods: Sequence[str]) -> Mapping[str, dict[str, Any]]:
-    """Return each method's colour, marker and dashes; what begins alike (umap, umap+swarm) differs in dashes alone."""
-    starts = list(dict.fromkeys(name.split("+")[0] for name in methods))
-    pale = style.OKABE_ITO[-1]  # a thin yellow line on white is lost
-    colors = [color for color in style.categorical(len(starts) + 1) if color != pale]
-    looks: dict[str, dict[str, Any]] = {}
-    for name in methods:
-        start = name.split("+")[0]
-        alike = sum(other.split("+")[0] == start for other in looks)
-        looks[name] = {
-            "color": colors[starts.index(start)],
-            "marker": _MARKERS[starts.index(start) % len(_MARKERS)],
-            "linestyle": _DASHES[alike % len(_DASHES)],
-        }
-    return looks
-
-
-def _dress(ax: Axes) -> None:
-    """Give axes with numbers the house's thin lines and small letters."""
-    ax.tick_params(labelsize=style.SMALL, width=0.5, length=2.5, pad=1.5, colors=style.INK, which="both")
-    for side, spine in ax.spines.items():
-        spine.set(linewidth=0.5, edgecolor=style.INK, visible=side in ("left", "bottom"))
-    ax.set_axisbelow(True)
