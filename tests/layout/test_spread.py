@@ -170,8 +170,22 @@ def test_of_a_small_layer_the_best_arrangement_is_kept():
     assert best_of(found, similarity) is good
     scores = [tm.measure_layout(tm.Layout(points), similarity, progress=False) for points in found]
     sums = [quality.trustworthiness + quality.continuity + quality.knn for quality in scores]
-    mine = [few._kept(few._ranks(similarity.distance()), points) for points in found]
+    mine = [few.kept(few._ranks(similarity.distance()), few._near(points)) for points in found]
     np.testing.assert_allclose(np.subtract(sums, 2), mine, atol=1e-6)  # the same, with both penalties left off
+
+
+@pytest.mark.parametrize("n", [4, 5, 12, 29])
+def test_no_exchange_of_two_betters_a_very_small_layer(n):
+    similarity = tm.correlate(np.random.default_rng(n).normal(size=(30, n)))
+    layout = tm.embed(similarity)
+    similar, best = few._ranks(similarity.distance()), None
+    for i in range(n):
+        for j in range(i + 1):  # j = i first: the layout as it is
+            order = np.arange(n)
+            order[[i, j]] = order[[j, i]]
+            score = few.kept(similar, few._near(layout.positions[order]))
+            best = score if best is None else best
+            assert score <= best + 1e-12
 
 
 @pytest.mark.parametrize("spare", [0, 30])

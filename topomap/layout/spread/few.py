@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,30 +12,63 @@ if TYPE_CHECKING:
     from topomap.similarity import Similarity
 
 Points = NDArray[np.float64]
+Ranks = NDArray[np.int64]
 
 #: Neighbours that an arrangement should keep.
 _K = 10
 
+#: Below this number of neurons every exchange of two is tried.
+_VERY_FEW = 30
+
 
 def best_of(found: list[Points], similarity: Similarity) -> Points:
-    """Return the arrangement with the largest sum of trustworthiness, continuity and kNN preservation."""
+    """Return the arrangement with the largest sum of trustworthiness, continuity and kNN preservation.
+
+    Of fewer than 30 neurons it is one that no exchange of two could better: the best of all n! arrangements over its
+    places is out of reach (a quadratic assignment), but this is as far as exchanges lead from several starts.
+    """
+    n = len(found[0])
+    if n < _VERY_FEW:
+        similar = _ranks(similarity.distance())
+        return max((_exchanged(similar, points) for points in found), key=lambda points: kept(similar, _near(points)))
     if len(found) == 1:
         return found[0]
     similar = _ranks(similarity.distance())
-    return max(found, key=lambda points: _kept(similar, points))
+    return max(found, key=lambda points: kept(similar, _near(points)))
 
 
-def _kept(similar: NDArray[Any], points: Points) -> float:
-    n = len(points)
+def kept(similar: Ranks, close: Ranks) -> float:
+    """Trustworthiness, continuity and kNN preservation, less two, from ranks among neighbours in either space."""
+    n = len(similar)
     k = min(_K, n // 2)
-    close = _ranks(((points[:, None] - points) ** 2).sum(axis=2))
-    false, missed = np.maximum(similar - k, 0)[close <= k], np.maximum(close - k, 0)[similar <= k]
-    kept = ((similar <= k) & (close <= k)).sum() - n  # but for themselves
-    worst = n * k * (2 * n - 3 * k - 1) / 2
-    return float((kept / (n * k)) - (false.sum() + missed.sum()) / worst)
+    alike, near = similar <= k, close <= k
+    lost = np.maximum(similar - k, 0)[near].sum() + np.maximum(close - k, 0)[alike].sum()
+    share = (np.count_nonzero(alike & near) - n) / (n * k)  # but for themselves
+    return float(share - 2 * lost / (n * k * (2 * n - 3 * k - 1)))
 
 
-def _ranks(distances: NDArray[Any]) -> NDArray[np.int64]:
+def _exchanged(similar: Ranks, points: Points) -> Points:
+    """Exchange pairs of neurons as long as that keeps more."""
+    close = _near(points)
+    order = np.arange(len(points))  # the place of each neuron
+    best, better = kept(similar, close), True
+    while better:
+        better = False
+        for i, j in combinations(range(len(points)), 2):
+            order[[i, j]] = order[[j, i]]
+            score = kept(similar, close[np.ix_(order, order)])
+            if score > best + 1e-12:
+                best, better = score, True
+            else:
+                order[[i, j]] = order[[j, i]]
+    return points[order]
+
+
+def _near(points: Points) -> Ranks:
+    return _ranks(((points[:, None] - points) ** 2).sum(axis=2))
+
+
+def _ranks(distances: NDArray[Any]) -> Ranks:
     """Return the rank of each neuron among the neighbours of each, 0 for itself."""
     distances = distances.copy()
     np.fill_diagonal(distances, -1)
