@@ -36,7 +36,7 @@ MEASURES = ("trustworthiness", "continuity", "knn")
 
 SETUP = """
 import ctypes
-import numpy as np, threadpoolctl
+import numpy as np, scipy.fft, threadpoolctl, topomap.layout.close_pairs  # before memory is read
 from swarm import Swarm, dense_swarm, planted
 similarity = planted({n})
 init = np.random.default_rng(0).random(({n}, 2))
