@@ -126,9 +126,11 @@ class Similarity:
     def neighbors(self, k: int) -> tuple[NDArray[np.int64], Float]:
         """Find each neuron's nearest neurons.
 
-        Exact, from blocks of distances, up to 32,768 neurons; by nearest-neighbour descent (Dong et al. 2011,
-        doi 10.1145/1963405.1963487) above. Of sparse values always exact, from sparse products: neurons that are never
-        active together with one come last, as a fixed random draw among them where all are at distance 1.
+        Exact, from blocks of distances, up to 32,768 neurons, and above where torch sees a GPU; else nearly all of them
+        are right, from sketches of the rows and cells (an inverted file: Jégou, Douze, Schmid 2011, doi
+        10.1109/TPAMI.2010.57), with exact distances. Of sparse values always exact, from sparse products:
+        neurons that are never active together with one come last, as a fixed random draw among them where all are at
+        distance 1.
 
         Parameters
         ----------
@@ -147,8 +149,10 @@ class Similarity:
             return self.coactivity.nearest(k, self.absolute)
         if self.features is None or self.n_neurons <= _compute.EXACT_NEIGHBORS:
             return _compute.nearest(self.distance_block, self.n_neurons, k)
+        from topomap._compute.search import approximate_nearest
+
         metric = "euclidean" if self.metric == "euclidean" else "cosine"
-        return _compute.approximate_nearest(self.features, k, metric, self.absolute)
+        return approximate_nearest(self.features, k, metric, self.absolute)
 
     def take(self, neurons: NDArray[Any]) -> Similarity:
         """Return the similarity among some neurons (a mask or indices)."""

@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
 Float = NDArray[np.float32]
 
 #: Entries of a distance matrix that are held at one time (float32: 32 MB).
 BLOCK_ENTRIES = 8_000_000
 
-#: Above this number of rows neighbours are found approximately, by nearest-neighbour descent.
+#: Above this number of rows neighbours are found approximately (see `search`).
 EXACT_NEIGHBORS = 32_768
 
 
 def n_threads() -> int:
     """Return how many threads this process may keep busy."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(work: Callable[[int, int], object], n: int) -> None:
+    """Call ``work(start, stop)`` on as many stretches of `n` items as there are threads.
+
+    For work that lets go of the interpreter's lock, on items that do not touch each other.
+    """
+    threads = min(n_threads(), n)
+    if threads < 2:
+        work(0, n)
+        return
+    bounds = np.linspace(0, n, threads + 1).astype(int).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, bounds[:-1], bounds[1:]))
 
 
 def block_rows(n_columns: int) -> int:
@@ -59,37 +76,21 @@ def nearest(distance_block: Callable[[int, int], Float], n_rows: int, k: int) ->
     """Exact k nearest neighbours from blocks of distances, nearest first, self excluded; ties by index."""
     indices = np.empty((n_rows, k), dtype=np.int64)
     distances = np.empty((n_rows, k), dtype=np.float32)
-    step = block_rows(n_rows)
-    for start in range(0, n_rows, step):
-        stop = min(start + step, n_rows)
-        block = distance_block(start, stop)
-        block[np.arange(stop - start), np.arange(start, stop)] = np.inf
+
+    def select(block: Float, first: int, start: int, stop: int) -> None:
+        block = block[start:stop]
         which = np.argpartition(block, k - 1, axis=1)[:, :k]
         near = np.take_along_axis(block, which, axis=1)
         order = np.lexsort((which, near), axis=1)
-        indices[start:stop] = np.take_along_axis(which, order, axis=1)
-        distances[start:stop] = np.take_along_axis(near, order, axis=1)
-    return indices, distances
+        indices[first + start : first + stop] = np.take_along_axis(which, order, axis=1)
+        distances[first + start : first + stop] = np.take_along_axis(near, order, axis=1)
 
-
-def approximate_nearest(rows: Float, k: int, metric: str, absolute: bool = False) -> tuple[NDArray[np.int64], Float]:
-    """Approximate k nearest neighbours by nearest-neighbour descent (Dong et al. 2011), self excluded.
-
-    With ``absolute`` every row also stands with its sign reversed, so that opposite rows are neighbours.
-    """
-    from pynndescent import NNDescent
-
-    n = len(rows)
-    table = np.concatenate([rows, -rows]) if absolute else rows
-    index = NNDescent(table, metric=metric, n_neighbors=min(k + 16, len(table) - 1), random_state=0)
-    which, near = index.neighbor_graph
-    which, near = which[:n] % n, near[:n]
-    indices = np.empty((n, k), dtype=np.int64)
-    distances = np.empty((n, k), dtype=np.float32)
-    for i in range(n):
-        others, first = np.unique(which[i], return_index=True)
-        first = np.sort(first[(others != i)])[:k]
-        if len(first) < k:  # a row among fewer distinct neighbours than asked for: repeat the last
-            first = np.concatenate([first, np.full(k - len(first), first[-1])])
-        indices[i], distances[i] = which[i, first], near[i, first]
+    step = block_rows(n_rows)
+    with tqdm(total=n_rows, desc="neighbours", disable=None, leave=False, delay=1) as bar:
+        for start in range(0, n_rows, step):
+            stop = min(start + step, n_rows)
+            block = distance_block(start, stop)
+            block[np.arange(stop - start), np.arange(start, stop)] = np.inf
+            in_threads(partial(select, block, start), stop - start)
+            bar.update(stop - start)
     return indices, distances
