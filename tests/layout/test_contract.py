@@ -66,9 +66,9 @@ def test_layouts_are_finite_inside_their_region_and_repeatable(method):
     assert layout.dead.tolist() == [i in (3, 30) for i in range(40)]
     live, dead = layout.positions[layout.live], layout.positions[layout.dead]
     assert np.linalg.norm(layout.positions, axis=1).max() <= 1 + 1e-9
-    assert np.linalg.norm(live, axis=1).max() == pytest.approx(0.88, abs=1e-6)
-    assert np.linalg.norm(dead, axis=1) == pytest.approx([0.96, 0.96])
-    assert dead[:, 1].max() < -0.95
+    assert np.linalg.norm(live, axis=1).max() > 0.8  # as large as the room above the dead allows
+    assert live[:, 1].min() > dead[:, 1].max()
+    assert dead[:, 1].max() < -0.9
     if method != "random":
         assert among_their_own(layout) >= AMONG_THEIR_OWN
 

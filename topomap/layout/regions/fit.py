@@ -14,11 +14,8 @@ Points = NDArray[np.float64]
 #: How far apart dead neurons lie at most.
 _DEAD_SPACING = 0.08
 
-#: Share of the frame's height or of the disc's radius that dead neurons may take.
+#: Share of the region, or of the frame's height, that dead neurons may take.
 _DEAD_SHARE = 0.3
-
-#: Angle of the arc at the bottom of a disc that dead neurons fill before a second row is begun.
-_DEAD_ANGLE = 2 * np.pi / 3
 
 #: Places along each axis among which the deepest one of a region is looked for.
 _STEPS = 129
@@ -37,9 +34,8 @@ def fit(positions: Points, dead: NDArray[np.bool_], region: str | Region) -> Poi
     dead
         Which of all neurons are dead, shape ``(n_neurons,)``.
     region
-        ``"disc"``: scaled alike along both axes, about the centre of the smallest circle around the neurons, into the
-        unit disc. ``"square"``: each axis scaled to [-1, 1]. ``"hull"``: scaled alike along both axes into the
-        frame, centred. ``"hexagon"`` or a mask: scaled alike along both axes, the centre of the smallest circle around
+        ``"square"``: each axis scaled to [-1, 1]. ``"hull"``: scaled alike along both axes into the frame, centred.
+        ``"disc"``, ``"hexagon"`` or a mask: scaled alike along both axes, the centre of the smallest circle around
         the neurons where the region is deepest, to the largest size at which all lie inside.
 
     Returns
@@ -49,27 +45,23 @@ def fit(positions: Points, dead: NDArray[np.bool_], region: str | Region) -> Poi
     Notes
     -----
     Where there are dead neurons the live ones leave them a band: one row, or several closer ones where there are many,
-    on the bottom rim of the disc or along the bottom edge, or the lowest sites of a lattice over another region.
+    along the bottom edge of the square or the frame, or the lowest sites of a lattice over another region.
     """
     out = np.zeros((len(dead), 2))
     n_dead = int(dead.sum())
-    if region not in ("disc", "square", "hull"):
+    if region not in ("square", "hull"):
         shape = shape_of(region)
         assert shape is not None  # only a hull can have none
         sites, floor = _bottom(shape, n_dead, len(dead))
         out[~dead] = _into_shape(positions, shape, floor)
         out[dead] = sites
         return out
-    if region == "disc":
-        sites, inner = _rim(n_dead, len(dead))
-        live = inner * _into_disc(positions)
-    else:
-        sites, floor = _edge(n_dead, len(dead))
-        live = _into_square(positions) if region == "square" else _into_frame(positions, height=1 - floor)
-        if n_dead and region == "square":
-            live[:, 1] = floor + (live[:, 1] + 1) / 2 * (1 - floor)
-        elif n_dead:
-            live[:, 1] += (1 + floor) / 2
+    sites, floor = _edge(n_dead, len(dead))
+    live = _into_square(positions) if region == "square" else _into_frame(positions, height=1 - floor)
+    if n_dead and region == "square":
+        live[:, 1] = floor + (live[:, 1] + 1) / 2 * (1 - floor)
+    elif n_dead:
+        live[:, 1] += (1 + floor) / 2
     out[~dead] = live
     out[dead] = sites
     return out
@@ -83,8 +75,6 @@ def contains(positions: Points, region: str | Region, slack: float = 1e-9) -> bo
 
 def normalise(positions: Points, region: str | Region) -> Points:
     """Scale alike along both axes into the unit frame, or into its region."""
-    if region == "disc":
-        return _into_disc(positions)
     if region in ("square", "hull"):
         return _into_frame(positions, height=2)
     shape = shape_of(region)
@@ -98,14 +88,6 @@ def sunflower(n: int) -> Points:
     radius = np.sqrt((index + 0.5) / max(n, 1)) if n > 1 else np.zeros(n)
     angle = index * np.pi * (3 - np.sqrt(5))
     return np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
-
-
-def _into_disc(points: Points) -> Points:
-    if not len(points):
-        return points.copy()
-    centred = points - smallest_circle(points)
-    radius = float(np.linalg.norm(centred, axis=1).max())
-    return centred / radius if radius > 0 else np.zeros_like(points)
 
 
 def _into_frame(points: Points, height: float) -> Points:
@@ -162,7 +144,7 @@ def _bottom(shape: Region, n_dead: int, n_total: int) -> tuple[Points, float]:
     if not n_dead:
         return np.zeros((0, 2)), -np.inf
     n = max(n_total, int(np.ceil(shape.area / _DEAD_SPACING**2)), int(np.ceil(n_dead / _DEAD_SHARE)))
-    sites = shape.sites(n)
+    sites = shape.clamp(shape.sites(n))  # the outermost of a small disc lie a little outside
     spacing = float(np.sqrt(shape.area / n))
     sites = sites[lowest(sites, n_dead, spacing)]
     return sites, float(sites[:, 1].max()) + spacing
@@ -189,27 +171,6 @@ def smallest_circle(points: Points, n_steps: int = 1000) -> Points:
 
 def _spacing(n_total: int) -> float:
     return min(_DEAD_SPACING, float(np.sqrt(np.pi / max(n_total, 1))))
-
-
-def _rim(n_dead: int, n_total: int) -> tuple[Points, float]:
-    """Return sites along the bottom rim of the unit disc, and the radius left to the living."""
-    if not n_dead:
-        return np.zeros((0, 2)), 1.0
-    spacing = _spacing(n_total)
-    while True:
-        radii = np.arange(1 - spacing / 2, 1 - _DEAD_SHARE, -spacing)
-        room = np.floor(_DEAD_ANGLE * radii / spacing).astype(int) + 1
-        if room.sum() >= n_dead:
-            break
-        spacing *= 0.95
-    n_rows = int(np.searchsorted(np.cumsum(room), n_dead)) + 1
-    rows, left = [], n_dead
-    for radius, most in zip(radii[:n_rows], room, strict=False):
-        count = min(left, int(most))
-        angle = -np.pi / 2 + (np.arange(count) - (count - 1) / 2) * spacing / radius
-        rows.append(radius * np.column_stack([np.cos(angle), np.sin(angle)]))
-        left -= count
-    return np.concatenate(rows), float(min(0.9, radii[n_rows - 1] - spacing))
 
 
 def _edge(n_dead: int, n_total: int) -> tuple[Points, float]:
