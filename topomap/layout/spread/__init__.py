@@ -1,7 +1,7 @@
 """The filled layout: neurons spread evenly over a region, similar ones kept together.
 
 An incompressible fluid of neurons (`fill.flow` on the `ground`) settles evenly (`cover`); then neurons exchange their
-places (`fill.exchange`) and give way to attraction around them (`relax`), twice.
+places (`fill.exchange`) and give way to attraction around them (`relax`), in three rounds.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ class Round(NamedTuple):
     room: float
 
 
-_COARSE, _FINE = Stage(6, 20, 20, 200, 37, 0.1, 0.01), Stage(3, 20, 15, 300, 13, 0.5, 0.01)
+_COARSE, _FINE = Stage(8, 20, 20, 200, 37, 0.1, 0.01), Stage(3, 20, 10, 300, 13, 0.5, 0.01)
 
-#: What the relaxation of the first round disturbs, the second mends.
-ROUNDS = (Round((_COARSE, _FINE), 0.6, 0.7), Round((_FINE,), 0.6, 0.7))
+#: What the relaxation of one round disturbs, the next mends.
+ROUNDS = (Round((_COARSE, _FINE), 0.6, 0.7), Round((_FINE,), 0.6, 0.7), Round((_FINE,), 0.6, 0.72))
 
-#: Steps in which neurons settle evenly after the fluid, and after the first round.
-_SETTLE, _AGAIN = 10, 3
+#: Steps in which neurons settle evenly after the fluid, and between rounds.
+_SETTLE, _AGAIN = 10, 4
 
 #: Radius of an empty circle, in spacings, that the last relaxation may leave.
-_GAP = 1.13
+_GAP = 1.11
 
 #: How far the seed moves where neurons start, in spacings.
 _JITTER = 0.3
@@ -71,13 +71,13 @@ class Spread:
     region's side to one spacing, moves neurons like a fluid that a pressure (one Poisson solve per iteration) keeps
     from being compressed. They settle where each is at the centre of what is nearest to it, then exchange places
     wherever that puts similar neurons closer, and relax: they give way to attraction around their places, as far as no
-    two are crowded and no gap opens. A second round of exchanges and relaxation starts from there. A layer of fewer
+    two are crowded and no gap opens. Two more rounds of exchanges and relaxation start from there. A layer of fewer
     than 200 neurons is exchanged and relaxed eight times, and the arrangement that keeps most neighbours is taken.
 
     The attraction is that of t-SNE (van der Maaten and Hinton 2008) with the affinities of `perplexity`. The exchange
     maximises ``h(r) F_i . F_j + 20 P'_ij / (1 + r^2 / R^2)`` over pairs of neurons at distance r, where
-    ``h(r) = (1 - r^2 / R^2)^3`` within the reach R of 6, then 3, spacings, F are unit rows of 16 principal components
-    and P' affinities of perplexity 10; less ``20 pi d^2 / n`` (then 15), d being a neuron's way from where the fluid
+    ``h(r) = (1 - r^2 / R^2)^3`` within the reach R of 8, then 3, spacings, F are unit rows of 16 principal components
+    and P' affinities of perplexity 10; less ``20 pi d^2 / n`` (then 10), d being a neuron's way from where the fluid
     left it, which keeps layouts of resampled inputs alike. The seed moves where neurons start, and draws the exchanges.
 
     Parameters
