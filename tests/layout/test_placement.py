@@ -228,6 +228,19 @@ def test_the_dead_lie_together_along_the_bottom_outside_the_living(n_live, n_dea
         assert (label == 0).all()
 
 
+FRAME = np.pad(np.zeros((60, 60), dtype=bool), 1, constant_values=True)
+
+
+@pytest.mark.parametrize("mask", [np.ones((1, 64)), np.ones((64, 1)), np.eye(64), FRAME], ids=["row", "line", "x", "o"])
+@pytest.mark.parametrize("n_dead", [0, 4])
+def test_lines_hold_the_living_even_where_the_dead_leave_no_room_above(mask, n_dead):
+    dead = np.arange(20 + n_dead) < n_dead
+    region = regions.check(mask.astype(bool))
+    out = regions.fit(np.random.default_rng(0).normal(size=(20, 2)), dead, region)
+    assert regions.contains(out, region)
+    assert len(np.unique(out[~dead], axis=0)) == 20 and np.ptp(out[~dead], axis=0).min() > 1e-3
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(2, 600))
 @settings(max_examples=30, deadline=None)
 def test_smallest_circle(seed, n):

@@ -17,8 +17,11 @@ _DEAD_SPACING = 0.08
 #: Share of the region, or of the frame's height, that dead neurons may take.
 _DEAD_SHARE = 0.3
 
-#: Places along each axis among which the deepest one of a region is looked for.
-_STEPS = 129
+#: Places along each axis among which the deepest one of a region is looked for, and of a thin one.
+_STEPS, _FINE = 129, 513
+
+#: Where the dead leave the living less than this share of the room, they share it all (in a region of one row).
+_LEAST_ROOM = 0.1
 
 #: A coordinate that varies by less than this share of the other one is constant.
 _FLAT = 1e-9
@@ -114,9 +117,16 @@ def _into_shape(points: Points, shape: Region, floor: float = -np.inf) -> Points
     if not len(points):
         return points.copy()
     centred = points - smallest_circle(points)
-    steps = np.linspace(-1, 1, _STEPS)
-    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
-    room = np.minimum(shape.depth(grid), grid[:, 1] - floor)
+    for count in (_STEPS, _FINE):
+        steps = np.linspace(-1, 1, count)
+        # thin regions may lie between the points of a grid: those outside are brought in
+        grid = shape.clamp(np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2))
+        depth = shape.depth(grid)
+        if depth.max() > 2 / count:
+            break
+    room = np.minimum(depth, grid[:, 1] - floor)
+    if room.max() < _LEAST_ROOM * depth.max():
+        room, floor = depth, -np.inf
     centre = grid[room.argmax()]
     radius = float(np.linalg.norm(centred, axis=1).max())
     if radius <= 0:
