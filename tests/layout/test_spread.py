@@ -225,6 +225,26 @@ def test_mending_closes_gaps_and_moves_no_one_else():
     np.testing.assert_array_equal(mended[~around], points[~around])
 
 
+def test_mending_stays_within_a_region_with_dents():
+    slit = np.ones((40, 40), dtype=bool)
+    slit[:30, 19:21] = False
+    ground = Ground(slit, 100)
+    home = Cover(ground).settle(ground.sites, 5)
+    left = (home[:, 0] < 0) & (home[:, 0] > -1.5) & (home[:, 1] > 0)
+    points = home + np.outer(left, [1.3 * ground.half / 5, 0])  # across the slit: a way back leads through it
+    ground.clamp(points)
+    mended = Cover(ground).mend(points, home, 0.9)
+    assert (mended != points).any()
+    assert ground.depth(mended).min() > -1e-8
+
+
+def test_even_layouts_of_neurons_that_share_places():
+    places = np.repeat([[0.0, 0], [1, 0], [1, 1]], [300, 50, 1], axis=0)
+    positions = tm.Layout(places).spread("disc").positions
+    apart = cKDTree(positions).query(positions, k=2)[0][:, 1]
+    assert apart.std() / apart.mean() < 0.15
+
+
 def test_relaxing_keeps_room_and_the_leash():
     values, _ = sheet(side=14)
     similarity = tm.correlate(values)

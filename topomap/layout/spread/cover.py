@@ -23,6 +23,9 @@ _PARTS, _FEWER_PARTS, _MANY = 6, 4, 20_000
 #: Points move beyond the centre of what is theirs, which takes fewer steps to settle.
 _BEYOND = 1.5
 
+#: How far beyond the border is rounding, in spacings.
+_OUTSIDE = 1e-9
+
 #: Angle that spreads any number of directions evenly, and how far points part that share a place.
 _GOLDEN, _APART = np.pi * (3 - np.sqrt(5)), 0.25
 
@@ -86,5 +89,9 @@ class Cover:
             around = cKDTree(points).query_ball_point(gaps[wide], np.sqrt(squares[wide]) + 0.25)
             who = np.unique(np.concatenate([np.asarray(near, dtype=np.int64) for near in around]))
             points = points.copy()
-            points[who] = home[who] + 0.75 * (points[who] - home[who])
+            moved = home[who] + 0.75 * (points[who] - home[who])
+            away = self.ground.depth(moved) < -_OUTSIDE
+            if away.any():  # of a region with dents
+                moved[away] = self.ground.shape.clamp(moved[away] / self.ground.half) * self.ground.half
+            points[who] = moved
         return points

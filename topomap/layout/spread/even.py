@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from topomap.layout import regions
 
@@ -16,6 +17,10 @@ _STEPS = 4
 
 #: Steps in which neurons settle after that.
 _SETTLE = 20
+
+
+#: How far apart neurons that share a place start, in spacings: pressure would move them all alike.
+_APART = 0.5
 
 
 def even(layout: Layout, region: Any) -> Layout:
@@ -34,6 +39,7 @@ def even(layout: Layout, region: Any) -> Layout:
             points = ground.start(alive)
         else:
             points = regions.fit(alive, np.zeros(len(alive), dtype=bool), region) * ground.half
+        _part(points)
         ground.press(points, int(np.ceil(_STEPS * 2 * ground.half)))
         positions[live] = Cover(ground).settle(points, _SETTLE) / ground.half
     return type(layout)(
@@ -45,3 +51,14 @@ def even(layout: Layout, region: Any) -> Layout:
         seed=layout.seed,
         provenance=layout.provenance,
     )
+
+
+def _part(points: NDArray[np.float64]) -> None:
+    """Lay points that share a place around it, in place (a sunflower's seeds: Vogel 1979)."""
+    _, place, count = np.unique(points, axis=0, return_inverse=True, return_counts=True)
+    place = place.ravel()
+    order = np.argsort(place, kind="stable")
+    rank = np.empty(len(points), dtype=np.int64)
+    rank[order] = np.arange(len(points)) - np.repeat(np.cumsum(count) - count, count)
+    angle = rank * np.pi * (3 - np.sqrt(5))
+    points += _APART * np.sqrt(rank)[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
