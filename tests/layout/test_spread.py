@@ -269,6 +269,13 @@ def test_pressure_evens_out_a_crowd():
     assert (np.linalg.norm(points, axis=1) <= ground.half + 1e-9).all()
 
 
+@pytest.mark.parametrize("n", [4, 8])
+def test_lines_too_long_for_their_neurons_are_filled(n):
+    line = np.eye(100, dtype=bool)  # its few sites lie further apart than the swaps reach
+    layout = tm.embed(tm.correlate(np.random.default_rng(n).normal(size=(30, n))), region=line)
+    assert len(np.unique(layout.positions, axis=0)) == n
+
+
 def test_regions_that_cannot_be_filled_are_refused():
     values, _ = sheet(side=4)
     with pytest.raises(ValueError, match="'spread' fills a 'disc', 'square', 'hexagon' or a mask; got region='hull'"):

@@ -88,6 +88,10 @@ def test_nearest_sites_begin_with_the_site_itself():
     order = np.argsort(((sites[:, None] - sites) ** 2).sum(-1), axis=1)
     np.testing.assert_array_equal(near, order[:, :5])
     assert tiles.nearest_sites(sites[:3], 5).shape == (3, 3)
+    islands = np.concatenate([sites[:3], sites[3:6] + 50])
+    far = tiles.nearest_sites(islands, 5, 20)
+    assert far.max(axis=1).tolist() == [2, 2, 2, 5, 5, 5] and far.min(axis=1).tolist() == [0, 0, 0, 3, 3, 3]
+    np.testing.assert_array_equal(far[:, 3:], np.arange(6)[:, None] + np.zeros((1, 2)))
 
 
 def test_large_layers_are_exchanged_in_tiles(monkeypatch):

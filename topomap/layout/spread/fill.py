@@ -67,7 +67,7 @@ def exchange(
     start, within, weight = _kernel_graph(sites, stage.reach)
     field = np.empty_like(rows)
     kernels.fields(sites, start, within, weight, at, rows, field)
-    level = 0.3 * float(weight.sum()) / n
+    level = max(0.3 * float(weight.sum()) / n, tiles.LEAST)
     temperatures = np.geomspace(stage.hot, stage.cold, stage.sweeps) * level
     first, other, affinity = edges(local)
     kernels.swap(

@@ -32,6 +32,9 @@ _NARROW, _WIDE = 24.0, 48.0
 #: From this number of sites on there are enough tiles for two threads.
 FEWEST = 4096
 
+#: Least scale of temperatures: far pieces of a region may have no pairs within reach to take one from.
+LEAST = 1e-12
+
 #: Sites are numbered block by block, so that what is near in the plane is near in memory.
 _BLOCK = 8.0
 
@@ -66,10 +69,10 @@ def exchange(
     at, site_of = np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int32)
     field = np.empty_like(rows)
     fields(sites, *around, at, rows, field)
-    near = nearest_sites(sites, stage.near)
-    level = 0.3 * float(around[2].sum(dtype=np.float64)) / n
+    level = max(0.3 * float(around[2].sum(dtype=np.float64)) / n, LEAST)
     low, high = sites.min(axis=0), sites.max(axis=0)
     side = max(2.01 * stage.reach, min(_WIDE, max(_NARROW, float((high - low).max()) / 4)))
+    near = nearest_sites(sites, stage.near, side)
     tile_of, members = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int32)
     where = sites.copy()  # of each neuron; `seen` is where tiles that are worked on at the same time see it
     rng = np.random.default_rng(int(seed[0]))
@@ -105,13 +108,17 @@ def _by_block(sites: Points) -> NDArray[np.int64]:
     return np.lexsort((sites[:, 0], sites[:, 1], block[:, 0], block[:, 1]))
 
 
-def nearest_sites(sites: Points, k: int) -> NDArray[np.int32]:
-    """Each site and its nearest, `k` in all or as many as there are."""
+def nearest_sites(sites: Points, k: int, most: float = np.inf) -> NDArray[np.int32]:
+    """Each site and its nearest, `k` in all or as many as there are; the site again for those further than `most`.
+
+    Between far pieces of a region there is no way: it could lead to another tile that is worked on.
+    """
     tree = cKDTree(sites)
     near = np.empty((len(sites), min(k, len(sites))), dtype=np.int32)
     for start in range(0, len(sites), 65_536):
         stop = min(start + 65_536, len(sites))
-        near[start:stop] = tree.query(sites[start:stop], k=np.arange(1, near.shape[1] + 1), workers=n_threads())[1]
+        far, found = tree.query(sites[start:stop], k=np.arange(1, near.shape[1] + 1), workers=n_threads())
+        near[start:stop] = np.where(far < most, found, found[:, :1])
     return near
 
 
