@@ -208,8 +208,8 @@ class Layout:
     def spread(self, region: Any = "disc") -> Layout:
         """Return the layout with its neurons spread evenly over a region, neighbours kept.
 
-        Geometry alone moves them: pressure evens out their density, then each takes a site of its own. A layout that
-        also looks at the similarity is the chain ``embed(similarity, "umap+spread")``.
+        Geometry alone moves them: pressure evens out their density, then each settles at the centre of what is nearest
+        to it. A layout that also looks at the similarity is the chain ``embed(similarity, "umap+spread")``.
 
         Parameters
         ----------
