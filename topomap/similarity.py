@@ -126,7 +126,7 @@ class Similarity:
     def neighbors(self, k: int) -> tuple[NDArray[np.int64], Float]:
         """Find each neuron's nearest neurons.
 
-        Exact, from blocks of distances, up to 32,768 neurons, and above where torch sees a GPU; else nearly all of them
+        Exact, from blocks of distances, up to 16,384 neurons, and above where torch sees a GPU; else nearly all of them
         are right, from sketches of the rows and cells (an inverted file: Jégou, Douze, Schmid 2011, doi
         10.1109/TPAMI.2010.57), with exact distances. Of sparse values always exact, from sparse products:
         neurons that are never active together with one come last, as a fixed random draw among them where all are at

@@ -17,7 +17,7 @@ Float = NDArray[np.float32]
 BLOCK_ENTRIES = 8_000_000
 
 #: Above this number of rows neighbours are found approximately (see `search`).
-EXACT_NEIGHBORS = 32_768
+EXACT_NEIGHBORS = 16_384
 
 
 def n_threads() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import cKDTree
 
+from topomap._compute import in_threads
 from topomap.layout.spread import kernels, tiles
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ def flow(points: Points, ground: Ground, pull: sparse.csr_array, scales: NDArray
     step = np.empty_like(points)
     ground.press(points, 20)
     for scale in scales:
-        kernels.attract(points, *towards, scale * scale, step)
+        attract(points, towards, scale * scale, step)
         points += step / 2
         ground.press(points)
         bar.update()
@@ -87,9 +89,19 @@ def likeness(scores: Points) -> NDArray[np.float32]:
     return np.ascontiguousarray(rows / (size or 1.0), dtype=np.float32)
 
 
-def edges(graph: sparse.csr_array) -> tuple[Index, Index, Points]:
+def attract(points: Points, towards: tuple[Index, Any, Points], scale2: float, out: Points) -> None:
+    """Write the mean way to neighbours at a length scale (see `kernels.attract`), by threads where it is long."""
+    work = partial(kernels.attract, points, *towards, scale2, out)
+    if len(points) < tiles.FEWEST:
+        work(0, len(points))
+    else:
+        in_threads(work, len(points))
+
+
+def edges(graph: sparse.csr_array) -> tuple[Index, NDArray[np.int32], Points]:
     """Return where each row starts, the columns and the values."""
-    return graph.indptr.astype(np.int64), graph.indices.astype(np.int64), graph.data.astype(np.float64)
+    columns = graph.indices.astype(np.int32, copy=False)
+    return graph.indptr.astype(np.int64), columns, graph.data.astype(np.float64, copy=False)
 
 
 def _nearest_sites(sites: Points, k: int) -> Index:
@@ -98,7 +110,7 @@ def _nearest_sites(sites: Points, k: int) -> Index:
     return np.ascontiguousarray(found, dtype=np.int64)
 
 
-def _kernel_graph(sites: Points, reach: float) -> tuple[Index, Index, NDArray[np.float32]]:
+def _kernel_graph(sites: Points, reach: float) -> tuple[Index, NDArray[np.int32], NDArray[np.float32]]:
     """Pairs of sites within reach with their weight ``(1 - r^2 / R^2)^3``."""
     tree = cKDTree(sites)
     pairs = tree.query_pairs(reach, output_type="ndarray")

@@ -18,9 +18,11 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @compiled
-def attract(x: Array, start: Array, other: Array, weight: Array, scale2: float, out: Array) -> None:
-    """Mean displacement towards neighbours, weighted by ``P / (1 + r^2 / s^2)``."""
-    for i in range(len(x)):
+def attract(
+    x: Array, start: Array, other: Array, weight: Array, scale2: float, out: Array, first: int, last: int
+) -> None:
+    """Mean displacement towards neighbours, weighted by ``P / (1 + r^2 / s^2)``, of points ``first:last``."""
+    for i in range(first, last):
         total, dx, dy = 1e-12, 0.0, 0.0
         for e in range(start[i], start[i + 1]):
             j = other[e]

@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from topomap.layout.spread import kernels
-from topomap.layout.spread.fill import edges
+from topomap.layout.spread.fill import attract, edges
 
 if TYPE_CHECKING:
     from topomap.layout.spread.ground import Ground
@@ -51,10 +51,10 @@ def relax(home: Points, ground: Ground, pull: sparse.csr_array, leash: float, ro
     pairs = cKDTree(home).query_pairs(2 * leash + room, output_type="ndarray")
     close = sparse.csr_array((np.ones(len(pairs), dtype=np.int8), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     close.sort_indices()  # one order of parting
-    start, other = close.indptr.astype(np.int64), close.indices.astype(np.int64)
+    start, other = close.indptr.astype(np.int64), close.indices.astype(np.int32)
     slide = ground.along_border(home)
     for share in np.linspace(_FIRST, _LAST, _STEPS):
-        kernels.attract(points, *towards, 1.0, drawn)
+        attract(points, towards, 1.0, drawn)
         points += share * drawn
         kernels.part(points, start, other, room, _TIMES)
         away = points - home
