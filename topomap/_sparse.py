@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from topomap import _compute
+
 Float = NDArray[np.float32]
 
 #: Dense arrays of more entries than this (1 GiB of float32) are not made of sparse values.
 DENSE_ENTRIES = 1 << 28
 
 #: Entries of a sparse product, or of a block of sparse values, that are held at one time.
-BLOCK_ENTRIES = 8_000_000
+BLOCK_ENTRIES = _compute.BLOCK_ENTRIES
 
 #: What sparse rows can be compared by.
 MEASURES = ("pearson", "cosine", "jaccard")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -112,7 +110,7 @@ def test_the_number_of_threads_changes_nothing(monkeypatch):
     points = cloud("normal", 1000, 20, 0)
     found = []
     for count in (1, 3):
-        monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
+        monkeypatch.setattr("topomap._compute.n_threads", lambda count=count: count)
         found.append(both(points, "swarm")[0].tobytes())
     assert found[0] == found[1]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 import scipy.sparse
@@ -110,7 +108,7 @@ def test_engine_does_not_depend_on_the_number_of_threads(monkeypatch):
     points = np.random.default_rng(0).normal(size=(1100, 2))
     found = []
     for count in (1, 8):
-        monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
+        monkeypatch.setattr("topomap._compute.n_threads", lambda count=count: count)
         with AllPairs(1100) as engine:
             found.append(engine.sum(points, forces._local_force))
     assert found[0].tobytes() == found[1].tobytes()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 from numpy.typing import NDArray
 
+from topomap import _compute
 from topomap.layout.pairs import AllPairs, Kernel
 
 Points = NDArray[np.float64]
@@ -82,7 +81,7 @@ class Convolution:
         self._least = min(max(FEWEST, int(3 * np.sqrt(self.n))), MOST)
         self._grid: tuple[float, float, int, int] | None = None
         self._transforms: list[NDArray[np.complex128]] = []
-        self._workers = os.cpu_count() or 1
+        self._workers = _compute.n_threads()
 
     def sum(self, positions: Points) -> Points:
         """Return ``sum_j w_ij (p_j - p_i)``, shape ``(n, 2)``, for positions of the same shape."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from topomap import _compute
 
 if TYPE_CHECKING:
     from topomap.similarity import Similarity
@@ -61,7 +62,7 @@ class AllPairs:
         size = max((stop - start) * (n - start) for start, stop in self.blocks)
         self._buffers = [[np.empty(size, dtype=self.dtype) for _ in range(3)] for _ in self._lanes]
         self._sums = [np.zeros((n, 3)) for _ in self._lanes]
-        threads = min(n_lanes, os.cpu_count() or 1)
+        threads = min(n_lanes, _compute.n_threads())
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def __enter__(self) -> Self:
