@@ -50,6 +50,22 @@ class BreaksAtSeed1:
         return points
 
 
+class BreaksAtSecond:
+    """Lays out the same neurons again, but no other ones."""
+
+    def __init__(self) -> None:
+        self.seen: np.ndarray | None = None
+
+    def __call__(self, similarity: tm.Similarity, init: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+        if self.seen is None and similarity.n_neurons < 39:  # warming up
+            return rng.random((similarity.n_neurons, 2))
+        distance = similarity.distance()
+        if self.seen is not None and not np.array_equal(distance, self.seen):
+            raise ValueError("of those inputs")
+        self.seen = distance
+        return rng.random((similarity.n_neurons, 2))
+
+
 def test_numbers_are_those_of_the_measures(
     acts: tm.Activations, profiles: tm.Profiles, comparison: tm.Comparison
 ) -> None:
@@ -116,6 +132,13 @@ def test_failures_are_told_and_end_nothing(acts: tm.Activations, tmp_path: Path)
     assert rows[4]["note"] == "seed 0: out of luck" and rows[4]["knn"] == ""
     with pytest.raises(ValueError, match=r"no method could lay the neurons out\. broken: seed 0: out of luck"):
         tm.compare_layouts(acts, methods={"broken": Broken()}, n=1)
+
+
+def test_a_method_that_fails_on_samples_ends_nothing(acts: tm.Activations) -> None:
+    methods = {"late": BreaksAtSecond(), "pca": "pca"}
+    found = tm.compare_layouts(acts, methods=methods, n=1, stability=True)
+    assert found.methods == ("late", "pca") and found.failed == {"late": "stability: of those inputs"}
+    assert list(found.stability) == ["pca"]
 
 
 def test_default_methods_and_what_is_left_out() -> None:

@@ -92,8 +92,9 @@ def compare_layouts(
 
     Notes
     -----
-    A method that fails is named in `Comparison.failed` with its reason, and the others go on. `Trial.seconds` is the
-    time of `embed` alone: similarity and measures are not in it, and libraries were loaded and compiled before.
+    A method that fails, for an input sample too, is named in `Comparison.failed` with its reason; the others go on.
+    `Trial.seconds` is the time of `embed` alone: similarity and measures are not in it, and libraries were loaded and
+    compiled before.
 
     All layouts are brought into the same region, but free ones leave parts of it empty, which `Smoothness` sees as
     black: see `measure_smoothness`. In a ``"hull"`` each layout has an outline of its own, and smoothness is not
@@ -135,9 +136,12 @@ def compare_layouts(
             assert isinstance(acts, Activations)  # checked above
             for name, method in chosen.items():
                 if name not in failed:
-                    found[name] = measure_stability(
-                        acts, method, shape, max(n, 2), seed=seed, metric=metric, absolute=absolute, progress=progress
-                    )
+                    try:
+                        found[name] = measure_stability(
+                            acts, method, shape, max(n, 2), "inputs", seed, metric, absolute, progress
+                        )
+                    except Exception as error:  # one method must not end the others
+                        failed[name] = f"stability: {_reason(error)}"
     except KeyboardInterrupt:
         if not run.trials:
             raise
@@ -179,7 +183,7 @@ class _Run:
                                 self._warm(method)
                             self.trials.append(self._trial(name, method, each))
                         except Exception as error:  # one method must not end the others
-                            failed[name] = f"seed {each}: {' '.join(str(error).split()) or type(error).__name__}"
+                            failed[name] = f"seed {each}: {_reason(error)}"
                     bar.update()
 
     def _warm(self, method: Any) -> None:
@@ -198,6 +202,10 @@ class _Run:
         if self.profiles is not None and self.region != "hull" and len(layout.live):
             smooth = measure_smoothness(self.profiles, layout)
         return Trial(name, layout, seconds, quality, smooth)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _choose(
