@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from topomap import _compute
 from topomap.layout.regions.lattice import lowest
 from topomap.layout.regions.names import SHAPES, shape_of
 from topomap.layout.regions.shapes import Region
@@ -169,8 +170,10 @@ def smallest_circle(points: Points, n_steps: int = 1000) -> Points:
     shifted = points - middle
     if len(shifted) > 400:
         angle = np.linspace(0, 2 * np.pi, 360, endpoint=False)
-        towards = shifted @ np.stack([np.cos(angle), np.sin(angle)])
-        shifted = shifted[np.unique(towards.argmax(axis=0))]
+        ways = np.stack([np.cos(angle), np.sin(angle)])
+        step = _compute.block_rows(len(shifted))
+        parts = [(shifted @ ways[:, start : start + step]).argmax(axis=0) for start in range(0, len(angle), step)]
+        shifted = shifted[np.unique(np.concatenate(parts))]
     centre = np.zeros(2)
     for step in range(2, n_steps + 2):
         furthest = shifted[((shifted - centre) ** 2).sum(axis=1).argmax()]
