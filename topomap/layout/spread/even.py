@@ -54,11 +54,10 @@ def even(layout: Layout, region: Any) -> Layout:
 
 
 def _part(points: NDArray[np.float64]) -> None:
-    """Lay points that share a place around it, in place (a sunflower's seeds: Vogel 1979)."""
+    """Lay points that share a place around the first of them, in place."""
     _, place, count = np.unique(points, axis=0, return_inverse=True, return_counts=True)
-    place = place.ravel()
-    order = np.argsort(place, kind="stable")
+    order = np.argsort(place.ravel(), kind="stable")
     rank = np.empty(len(points), dtype=np.int64)
     rank[order] = np.arange(len(points)) - np.repeat(np.cumsum(count) - count, count)
-    angle = rank * np.pi * (3 - np.sqrt(5))
-    points += _APART * np.sqrt(rank)[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    seeds = regions.sunflower(int(count.max()))
+    points += _APART * np.sqrt(count.max()) * (seeds - seeds[0])[rank]
