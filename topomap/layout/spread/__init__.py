@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from topomap._check import at_least
 from topomap.layout.regions import Region, check
 
 if TYPE_CHECKING:
@@ -91,6 +92,11 @@ class Spread:
     spare
         Sites left free along the bottom, for dead neurons; `embed` sets it.
 
+    Raises
+    ------
+    ValueError
+        When called, if `perplexity` is below 1, `n_steps` is negative, or the region is none that can be filled.
+
     References
     ----------
     The method is topomap's own, without a paper. It puts together the attraction of t-SNE (van der Maaten, Hinton 2008.
@@ -121,6 +127,8 @@ class Spread:
         from topomap.layout.spread.graph import affinities, components
         from topomap.layout.spread.relax import relax
 
+        at_least("perplexity", self.perplexity, 1)
+        at_least("n_steps", self.n_steps, 0)
         n = similarity.n_neurons
         ground = self._ground(n)
         cover = Cover(ground)
