@@ -251,6 +251,13 @@ def test_smallest_circle(seed, n):
     assert diameter / 2 * 0.999 <= radius <= diameter / np.sqrt(3) * 1.005
 
 
+def test_smallest_circles_of_many_points_are_found_by_blocks(monkeypatch):
+    points = np.random.default_rng(0).normal(size=(500, 2))
+    whole = regions.smallest_circle(points)
+    monkeypatch.setattr("topomap._compute.BLOCK_ENTRIES", 500 * 7)
+    np.testing.assert_allclose(regions.smallest_circle(points), whole, atol=1e-12)
+
+
 def test_the_default_path_does_not_load_umap_and_tsne_does_not_load_numba():
     code = (
         "import sys, numpy as np, topomap.layout;"
