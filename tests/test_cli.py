@@ -294,7 +294,7 @@ class TestBadInput:
             (["tiny_nets:mlp", "--data", "data.npz", "--std", "0"], "std must be above 0"),
             (["tiny_nets:mlp", "--data", "text.npz"], "text.npz cannot be read"),
             (["tiny_nets:mlp", "--data", "empty"], "no picture in empty"),
-            (["tiny_nets:mlp", "--data", "data.npz", "--keep", "everything"], 'Choose from: "values", "moments"'),
+            (["tiny_nets:mlp", "--data", "data.npz", "--keep", "everything"], 'Choose from: "values", "sparse", "moments"'),
             (["tiny_nets:mlp", "--data", "data.npz", "--reduce", "maen"], "Did you mean 'mean'"),
             (["tiny_nets:mlp", "--data", "data.npz", "--by", "label,"], "several joined by commas"),
             (["tiny_nets:mlp", "--data", "data.npz", "--n", "0"], "n must be at least 1"),

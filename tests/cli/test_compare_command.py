@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import sparse
 
 import topomap as tm
 from topomap.cli import main
@@ -50,6 +51,18 @@ def test_table_and_files(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[3]["seed"] == "4" and rows[3]["resize_auc"] != ""
     assert to[2].read_text().startswith("| method | T | C |")
     assert not (run / "layouts").exists()  # the run folder is left as it is
+
+
+def test_sparse_values_by_what_is_active_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = sparse.random_array((60, 30), density=0.2, rng=np.random.default_rng(0), format="csr")
+    acts = tm.Activations.from_array(values, layer="latents")
+    tm.save_run(Run(acts.inputs, {("latents", "none"): acts}), tmp_path / "run")
+    assert call(capsys, "embed", tmp_path / "run", "--metric", "jaccard")[0] == 0
+    made = tm.embed(tm.correlate(acts, "jaccard"))
+    np.testing.assert_array_equal(Layout.load(tmp_path / "run", "latents").positions, made.positions)
+    words = ["--methods", "spread", "--n", 1, "--metric", "jaccard"]
+    code, out, _ = call(capsys, "compare", tmp_path / "run", *words)
+    assert code == 0 and "jaccard" in out
 
 
 def test_without_groups_and_with_another_metric(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ def compare(
     group: str | None = None,
     n: int = 3,
     region: str = "disc",
-    metric: Literal["pearson", "spearman", "cosine", "euclidean"] = "pearson",
+    metric: Literal["pearson", "spearman", "cosine", "jaccard", "euclidean"] = "pearson",
     absolute: bool = False,
     stability: bool = False,
     seed: int = 0,
@@ -61,7 +61,7 @@ def compare(
     region
         As for embed.
     metric
-        How neurons are compared.
+        How neurons are compared, as for embed.
     absolute
         Whether opposite neurons count as similar.
     stability
