@@ -14,7 +14,15 @@ from topomap.layout import TSNE, Force, Swarm, embed
 from topomap.layout.methods import METHODS as METHODS_BY_NAME
 
 SINGLE = ["random", "pca", "mds", "umap", "tsne", "som", "som-batch", "force", "graph", "swarm"]
-CHAINS = ["pca+tsne", "umap+swarm", "tsne+force", "pca+som", "pca+som-batch", "tsne+mds", [TSNE(perplexity=5), Swarm(n_steps=50)]]
+CHAINS = [
+    "pca+tsne",
+    "umap+swarm",
+    "tsne+force",
+    "pca+som",
+    "pca+som-batch",
+    "tsne+mds",
+    [TSNE(perplexity=5), Swarm(n_steps=50)],
+]
 METHODS = [*SINGLE, *CHAINS, Force(n_neighbors=5)]
 
 #: Least share of neurons whose nearest neighbour in the plane is of their own group (0.5 by chance). A swarm evens out
@@ -86,7 +94,7 @@ def test_one_to_ten_neurons(method):
     for n in range(1, 11):
         similarity = tm.correlate(rng.normal(size=(30, n)))
         if n < 4:
-            with pytest.warns(tm.TopomapWarning, match=f"the layer has only {n} neurons?, fewer than 4: the layout"):
+            with pytest.warns(tm.TopomapWarning, match=f"the layer has only {n} neurons?, fewer than 4: .* another"):
                 layout = embed(similarity, method)
         else:
             layout = embed(similarity, method)
@@ -107,6 +115,19 @@ def test_neurons_that_are_all_the_same(method):
     with pytest.warns(tm.TopomapWarning, match="all 12 live neurons are the same"):
         layout = embed(tm.correlate(values), method)
     assert len(np.unique(layout.positions.round(3), axis=0)) == 12
+
+
+@pytest.mark.parametrize("options", [{}, {"metric": "euclidean"}, {"metric": "jaccard"}], ids=str)
+def test_copies_of_two_neurons_are_told(options):
+    active = np.random.default_rng(0).random((30, 4)) < 0.5
+    values = active[:, [0, 1] * 10].astype(float)
+    with pytest.warns(tm.TopomapWarning, match="only 2 of 20 live neurons differ, the others are copies of them"):
+        layout = embed(tm.correlate(values, **options), "spread")
+    assert np.isfinite(layout.positions).all()
+    assert len(np.unique(layout.positions.round(6), axis=0)) == 20
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        embed(tm.correlate(active[:, [0, 1, 2, 3] * 5].astype(float), **options), "spread")
 
 
 def test_a_constant_layer(method):

@@ -148,7 +148,9 @@ def test_spreading_few_neurons(n):
     layout = tm.Layout(np.zeros((n + 1, 2)), dead=np.arange(n + 1) == n)
     spread = layout.spread("hexagon")
     assert len(np.unique(spread.positions, axis=0)) == n + 1
-    with pytest.raises(ValueError, match="region must be one of 'disc', 'square', 'hexagon'; got 'hull'"):
+    with pytest.raises(
+        ValueError, match=r"region must be one of 'disc', 'square', 'hexagon', or a mask .*; got 'hull'"
+    ):
         layout.spread("hull")
 
 

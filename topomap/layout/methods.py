@@ -100,7 +100,8 @@ def embed(
     Warns
     -----
     TopomapWarning
-        If a layout has no meaning: all neurons dead, fewer than four alive, or all live ones the same.
+        If a layout has no meaning, or little: all neurons dead, fewer than four alive, all live ones the same, or
+        copies of two or three.
 
     Raises
     ------
@@ -136,12 +137,18 @@ def embed(
     live = similarity.take(np.flatnonzero(~dead)) if dead.any() else similarity
     last = None
     if n < FEWEST:
-        warn(f"{_too_few(n, len(dead))}: the layout has no meaning. Record more inputs or another layer.")
+        way_out = "Lay out another layer" if n == len(dead) else "Record more inputs or another layer"
+        warn(f"{_too_few(n, len(dead))}: the layout has no meaning. {way_out}.")
         positions = regions.sunflower(n)
-    elif _all_same(live):
+    elif (kinds := _kinds(live)) == 1:
         warn(f"all {n} live neurons are the same: the layout has no meaning. Record more, and more varied, inputs.")
         positions = regions.sunflower(n)
     else:
+        if kinds < FEWEST:
+            warn(
+                f"only {kinds} of {n} live neurons differ, the others are copies of them: only which lie together has "
+                "a meaning. Record more, and more varied, inputs."
+            )
         positions = _run(steps, live, rng, start)
         last = steps[-1][1]
     layout = Layout(
@@ -279,9 +286,16 @@ def _too_few(n_live: int, n: int) -> str:
     return f"the layer has only {n} neuron{'' if n == 1 else 's'}, fewer than {FEWEST}"
 
 
-def _all_same(similarity: Similarity) -> bool:
-    """Whether all neurons lie at the first one's place."""
+def _kinds(similarity: Similarity) -> int:
+    """Count neurons that differ from each other, up to `FEWEST`."""
     size = 1.0
     if similarity.metric == "euclidean":
         size = float(np.abs(similarity.features).max()) if similarity.features is not None else 0.0
-    return bool(similarity.distance_block(0, 1).max() <= _SAME * size)
+    left = np.ones(similarity.n_neurons, dtype=bool)
+    kinds = 0
+    while left.any() and kinds < FEWEST:
+        first = int(left.argmax())
+        left &= similarity.distance_block(first, first + 1)[0] > _SAME * size
+        left[first] = False
+        kinds += 1
+    return kinds

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import listing, unknown
+from topomap._check import did_you_mean, listing
 from topomap.layout.regions.mask import Mask
 from topomap.layout.regions.shapes import Disc, Polygon, Region, Square, hull
 
@@ -52,12 +52,12 @@ def check(region: Any, hulls: bool = True) -> str | Region:
     if isinstance(region, Region):
         return region if isinstance(region, Mask) else region.name
     if isinstance(region, str):
-        if region not in names:
-            raise unknown("region", region, names)
-        return region
-    if region is None or np.ndim(region) == 0:
-        raise ValueError(f"region must be one of {listing(names)}, or a mask (2-D boolean array); got {region!r}.")
-    return Mask(region)
+        if region in names:
+            return region
+    elif region is not None and np.ndim(region) > 0:
+        return Mask(region)
+    hint = did_you_mean(region, names)
+    raise ValueError(f"region must be one of {listing(names)}, or a mask (2-D boolean array); got {region!r}.{hint}")
 
 
 def shape_of(region: Any, points: Points | None = None) -> Region | None:
