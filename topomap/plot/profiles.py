@@ -307,7 +307,7 @@ def _caption(
     if medians is not None:
         low, high = medians
         size = f"median ±{low:.2g}" + (f" to ±{high:.2g} by group" if high > low else "")
-        parts.append(f"Faded: within the noise floor of shuffled labels (pointwise 95 %, {size})")
+        parts.append(f"Faded: within the noise floor of shuffled labels (pointwise 95%, {size})")
     if certainty is not None:
         parts.append(describe_doubt(certainty, live))
     if scale.extend != "neither":

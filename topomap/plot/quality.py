@@ -247,12 +247,13 @@ def _maps(sheet: Sheet, comparison: Comparison, profiles: Profiles, group: str |
     median = None if floor is None else (floor, floor)
     draw_bar(sheet.figure, bar, image, scale, f"{what} ({unit})", orientation="horizontal", noise=median)
     sheet.y += 0.55
-    faded = " Faded: within the noise floor of shuffled labels (pointwise 95 %)." if fades else ""
+    faded = " Faded: within the noise floor of shuffled labels (pointwise 95%)." if fades else ""
     more = f" {arrows(values[live], scale)}." if scale.extend != "neither" else ""
     turned = ", turned and reflected to lie over the first" if len(comparison.methods) > 1 else ""
     return (
         f"Group {profiles.names[index]} ({' x '.join(profiles.by) or 'groups'}, n = {profiles.counts[index]:,}), "
-        f"on layouts of the first seed{turned}; trustworthiness T, continuity C and kNN are that layout's.{faded}{more}"
+        f"on layouts of the first seed{turned}; trustworthiness T, continuity C and kNN are that layout's."
+        f"{faded}{more} Grey: outside the live neurons."
     )
 
 
@@ -290,6 +291,7 @@ def _curves(sheet: Sheet, comparison: Comparison) -> str:
     widest = max(text_width(name, style.SMALL) for name in lines) / 72 + 0.5
     columns = max(1, min(len(lines), int((sheet.width - 2 * MARGIN) / widest)))
     rows = -(-len(lines) // columns)
+    columns = -(-len(lines) // rows)  # rows of about equal length
     key = sheet.axes(MARGIN, sheet.y, sheet.width - 2 * MARGIN, rows * 0.125)
     key.set_axis_off()
     legend = key.legend(
