@@ -13,6 +13,7 @@ from topomap.layout.spread.cover import Cover
 from topomap.layout.spread.few import best_of
 from topomap.layout.spread.graph import affinities, calibrate, components
 from topomap.layout.spread.ground import Ground
+from topomap.layout.spread.polish import polish
 from topomap.layout.spread.relax import relax
 
 
@@ -187,6 +188,24 @@ def test_no_exchange_of_two_betters_a_very_small_layer(n):
             score = few.kept(similar, few._near(layout.positions[order]))
             best = score if best is None else best
             assert score <= best + 1e-12
+
+
+@pytest.mark.parametrize("m", [90, 255])
+def test_polishing_keeps_more_neighbours_on_the_same_places(m):
+    values, _ = sheet()
+    similarity = tm.correlate(values)
+    rng = np.random.default_rng(0)
+    points = tm.embed(similarity, "tsne+spread").positions * np.sqrt(256 / np.pi)
+    points = points + 0.2 * rng.normal(size=points.shape)
+    points[rng.permutation(256)[:40]] = points[rng.permutation(256)[:40]] + 1e-6  # some end where others are
+    indices, _ = similarity.neighbors(m)
+    polished = polish(points, indices, np.array([7], dtype=np.uint64))
+    assert sorted(map(tuple, polished)) == sorted(map(tuple, points))
+    before, after = (tm.measure_layout(tm.Layout(p), similarity, progress=False) for p in (points, polished))
+    assert after.knn > before.knn + 0.02
+    assert after.trustworthiness + after.continuity > before.trustworthiness + before.continuity
+    again = polish(points, indices, np.array([7], dtype=np.uint64))
+    np.testing.assert_array_equal(polished, again)
 
 
 @pytest.mark.parametrize("spare", [0, 30])

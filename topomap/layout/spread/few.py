@@ -18,38 +18,23 @@ Ranks = NDArray[np.int64]
 _K = 10
 
 #: Below this number of neurons every exchange of two is tried.
-_VERY_FEW = 30
+VERY_FEW = 30
 
 
 def best_of(found: list[Points], similarity: Similarity) -> Points:
-    """Return the arrangement with the largest sum of trustworthiness, continuity and kNN preservation.
-
-    Of fewer than 30 neurons it is one that no exchange of two could better: the best of all n! arrangements over its
-    places is out of reach (a quadratic assignment), but this is as far as exchanges lead from several starts.
-    """
-    n = len(found[0])
-    if n < _VERY_FEW:
-        similar = _ranks(similarity.distance())
-        return max((_exchanged(similar, points) for points in found), key=lambda points: kept(similar, _near(points)))
+    """Return the arrangement with the largest sum of trustworthiness, continuity and kNN preservation."""
     if len(found) == 1:
         return found[0]
     similar = _ranks(similarity.distance())
     return max(found, key=lambda points: kept(similar, _near(points)))
 
 
-def kept(similar: Ranks, close: Ranks) -> float:
-    """Trustworthiness, continuity and kNN preservation, less two, from ranks among neighbours in either space."""
-    n = len(similar)
-    k = min(_K, n // 2)
-    alike, near = similar <= k, close <= k
-    lost = np.maximum(similar - k, 0)[near].sum() + np.maximum(close - k, 0)[alike].sum()
-    share = (np.count_nonzero(alike & near) - n) / (n * k)  # but for themselves
-    return float(share - 2 * lost / (n * k * (2 * n - 3 * k - 1)))
+def exchanged(points: Points, similarity: Similarity) -> Points:
+    """Exchange pairs of neurons until no exchange raises that sum.
 
-
-def _exchanged(similar: Ranks, points: Points) -> Points:
-    """Exchange pairs of neurons as long as that keeps more."""
-    close = _near(points)
+    The best of all n! arrangements over the same places is out of reach (a quadratic assignment).
+    """
+    similar, close = _ranks(similarity.distance()), _near(points)
     order = np.arange(len(points))  # the place of each neuron
     best, better = kept(similar, close), True
     while better:
@@ -62,6 +47,16 @@ def _exchanged(similar: Ranks, points: Points) -> Points:
             else:
                 order[[i, j]] = order[[j, i]]
     return points[order]
+
+
+def kept(similar: Ranks, close: Ranks) -> float:
+    """Trustworthiness, continuity and kNN preservation, less two, from ranks among neighbours in either space."""
+    n = len(similar)
+    k = min(_K, n // 2)
+    alike, near = similar <= k, close <= k
+    lost = np.maximum(similar - k, 0)[near].sum() + np.maximum(close - k, 0)[alike].sum()
+    share = (np.count_nonzero(alike & near) - n) / (n * k)  # but for themselves
+    return float(share - 2 * lost / (n * k * (2 * n - 3 * k - 1)))
 
 
 def _near(points: Points) -> Ranks:
