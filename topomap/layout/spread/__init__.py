@@ -44,7 +44,7 @@ class Round(NamedTuple):
     room: float
 
 
-_COARSE, _FINE = Stage(8, 20, 20, 200, 37, 0.1, 0.01), Stage(3, 20, 10, 300, 13, 0.5, 0.01)
+_COARSE, _FINE = Stage(8, 20, 40, 200, 37, 0.1, 0.01), Stage(3, 20, 20, 300, 13, 0.5, 0.01)
 
 #: What the relaxation of one round disturbs, the next mends.
 ROUNDS = (Round((_COARSE, _FINE), 0.6, 0.7), Round((_FINE,), 0.6, 0.7), Round((_FINE,), 0.6, 0.72))
@@ -81,7 +81,7 @@ class Spread:
     The attraction is that of t-SNE (van der Maaten and Hinton 2008) with the affinities of `perplexity`. The exchange
     maximises ``h(r) F_i . F_j + 20 P'_ij / (1 + r^2 / R^2)`` over pairs of neurons at distance r, where
     ``h(r) = (1 - r^2 / R^2)^3`` within the reach R of 8, then 3, spacings, F are unit rows of 16 principal components
-    and P' affinities of perplexity 10; less ``20 pi d^2 / n`` (then 10), d being a neuron's way from where the fluid
+    and P' affinities of perplexity 10; less ``40 pi d^2 / n`` (then 20), d being a neuron's way from where the fluid
     left it, which keeps layouts of resampled inputs alike. The seed moves where neurons start, and draws the exchanges.
 
     Parameters
