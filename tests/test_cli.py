@@ -294,7 +294,7 @@ class TestBadInput:
             (["tiny_nets:mlp", "--data", "data.npz", "--std", "0"], "std must be above 0"),
             (["tiny_nets:mlp", "--data", "text.npz"], "text.npz cannot be read"),
             (["tiny_nets:mlp", "--data", "empty"], "no picture in empty"),
-            (["tiny_nets:mlp", "--data", "data.npz", "--keep", "everything"], 'Choose from: "values", "sparse", "moments"'),
+            (["tiny_nets:mlp", "--data", "data.npz", "--keep", "all"], 'Choose from: "values", "sparse", "moments"'),
             (["tiny_nets:mlp", "--data", "data.npz", "--reduce", "maen"], "Did you mean 'mean'"),
             (["tiny_nets:mlp", "--data", "data.npz", "--by", "label,"], "several joined by commas"),
             (["tiny_nets:mlp", "--data", "data.npz", "--n", "0"], "n must be at least 1"),
@@ -435,10 +435,10 @@ class TestEmbed:
         np.testing.assert_array_equal(stored.positions, made.positions)
 
     def test_metric_and_groups(self, recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        works(capsys, "embed", recorded, "--method", "force", "--metric", "spearman", "--absolute", "--by", "label")
+        works(capsys, "embed", recorded, "--method", "force", "--metric", "cosine", "--absolute", "--by", "label")
         stored = Layout.load(recorded, "fc", "none", "force")
         profiles = topomap.profile(open_run(recorded)["fc"], by="label")
-        made = topomap.embed(topomap.correlate(profiles, metric="spearman", absolute=True), method="force")
+        made = topomap.embed(topomap.correlate(profiles, metric="cosine", absolute=True), method="force")
         np.testing.assert_array_equal(stored.positions, made.positions)
 
     def test_aligned_to_a_stored_layout(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -647,7 +647,7 @@ class TestConfig:
             ("[recrod]\nn = 3", "a table must be one of"),
             ("n = 3", "'n' stands outside any table"),
             ("record = 3", "'record' must be a table, written [record]"),
-            ('[record]\nkeep = "all"', "[record] keep: Input should be 'values' or 'moments'; got 'all'."),
+            ('[record]\nkeep = "all"', "[record] keep: Input should be 'values', 'sparse' or 'moments'; got 'all'."),
             ('[record]\nn = "many"', "[record] n: Input should be a valid integer"),
             ('[record]\nlayers = [["0"]]', "[record] layers[0]: Input should be a valid string"),
             ("[record\n", "is not a TOML file"),

@@ -121,7 +121,7 @@ def test_neurons_that_are_all_the_same(method):
 def test_copies_of_two_neurons_are_told(options):
     active = np.random.default_rng(0).random((30, 4)) < 0.5
     values = active[:, [0, 1] * 10].astype(float)
-    with pytest.warns(tm.TopomapWarning, match="only 2 of 20 live neurons differ, the others are copies of them"):
+    with pytest.warns(tm.TopomapWarning, match="the 20 live neurons are copies of only 2"):
         layout = embed(tm.correlate(values, **options), "spread")
     assert np.isfinite(layout.positions).all()
     assert len(np.unique(layout.positions.round(6), axis=0)) == 20

@@ -146,8 +146,8 @@ def embed(
     else:
         if kinds < FEWEST:
             warn(
-                f"only {kinds} of {n} live neurons differ, the others are copies of them: only which lie together has "
-                "a meaning. Record more, and more varied, inputs."
+                f"as they are compared, the {n} live neurons are copies of only {kinds}: which lie together has a "
+                "meaning, how they lie has none. Compare them over more, and more varied, inputs or groups."
             )
         positions = _run(steps, live, rng, start)
         last = steps[-1][1]
