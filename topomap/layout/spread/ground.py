@@ -78,7 +78,7 @@ class Ground:
     @cached_property
     def spare_sites(self) -> Points:
         """The lowest sites, shape ``(spare, 2)``: one stretch at the rim, its top row filled from the middle."""
-        return self._ordered[self.n - self.spare :]
+        return self._ordered[self.n - self.spare :] if self.spare else np.zeros((0, 2))
 
     @cached_property
     def _ordered(self) -> Points:
@@ -120,7 +120,7 @@ class Ground:
         ranks = np.empty((n, 2))
         for axis in range(2):
             ranks[np.argsort(scores[:, axis], kind="stable"), axis] = (2 * np.arange(n) + 1) / n - 1
-        return self.shape.fill(ranks, self.sites / self.half) * self.half
+        return self.shape.fill(ranks, lambda: self.sites / self.half) * self.half
 
     def press(self, points: Points, times: int = 1) -> None:
         """Move points, in place, so that their density evens out.
