@@ -20,8 +20,8 @@ _K = 10
 #: Up to this number of neurons all ranks are known.
 EXACT = 1_024
 
-#: Sweeps over few neurons and over many, and the number that is few.
-_SWEEPS, _FEWER, _FEW = 200, 40, 200
+#: Sweeps over fewer than 200 neurons, over those whose ranks are all known, and over more.
+_SWEEPS, _FEW = (200, 40, 20), 200
 
 #: Near places that a neuron may be put on beside one it resembles, and temperatures in units of the worst rank.
 _NEAR, _HOT, _COLD = 13, 0.3, 0.01
@@ -61,10 +61,11 @@ def polish(points: Points, indices: Index, seed: NDArray[np.uint64]) -> Points:
         known, rank = np.take_along_axis(indices, order, axis=1).astype(np.int32), (order + 1).astype(np.int16)
         plane = np.empty((0, 0), dtype=np.int16)
         worst = kept = 5 * m / 3
+    sweeps = _SWEEPS[0] if n < _FEW else _SWEEPS[1 if m == n - 1 else 2]
     at, place_of = np.arange(n), np.arange(n)
     _polish(
         points, known, rank, plane, close, *_reversed(close), alike, *_reversed(alike), np.ascontiguousarray(near),
-        place_of, at, worst, kept, np.geomspace(_HOT, _COLD, _SWEEPS if n < _FEW else _FEWER) * worst, seed,
+        place_of, at, worst, kept, np.geomspace(_HOT, _COLD, sweeps) * worst, seed,
     )  # fmt: skip
     return np.asarray(points[place_of])
 
