@@ -1,0 +1,1 @@
+"""Patterns: clusters of inputs that a layer treats alike (Neural Activation Patterns)."""
