@@ -1,1 +1,6 @@
 """Patterns: clusters of inputs that a layer treats alike (Neural Activation Patterns)."""
+
+from topomap.patterns.base import Patterns
+from topomap.patterns.scale import Scale
+
+__all__ = ["Patterns", "Scale"]
