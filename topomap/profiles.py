@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -101,25 +101,47 @@ class Profiles:
         inverse = np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=usable)
         return values * inverse
 
-    @cached_property
-    def order(self) -> NDArray[np.int64]:
-        """Positions of the groups along the leaves of a dendrogram, shape ``(n_groups,)``.
+    def linkage(self, groups: Sequence[int] | NDArray[Any] | None = None) -> Float:
+        """Return the dendrogram of the groups as SciPy's linkage matrix, shape ``(n_groups - 1, 4)``.
 
         Average linkage of cosine distances with optimal leaf ordering (Bar-Joseph et al. 2001), as in Krug et al. 2023.
+
+        Parameters
+        ----------
+        groups
+            Positions of the groups to link; all by default. They are numbered in the order given.
+
+        Examples
+        --------
+        >>> acts = Activations.from_array([[0.0, 1.0], [2.0, 1.0], [4.0, 4.0]], label=["a", "b", "c"])
+        >>> profile(acts, by="label").linkage().shape
+        (2, 4)
         """
-        n = len(self.names)
-        if n < 3:
-            return np.arange(n)
-        from scipy.cluster.hierarchy import leaves_list, linkage
+        from scipy.cluster.hierarchy import linkage
         from scipy.spatial.distance import squareform
 
-        rows = self.scaled
+        rows = self.scaled if groups is None else self.scaled[np.asarray(groups, dtype=np.int64)]
+        if len(rows) < 2:
+            return np.empty((0, 4))
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         unit = rows / np.where(norms == 0, 1, norms)
         distance = np.maximum(1 - unit @ unit.T, 0)
         np.fill_diagonal(distance, 0)
-        tree = linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
-        return np.asarray(leaves_list(tree), dtype=np.int64)
+        return np.asarray(linkage(squareform(distance, checks=False), "average", optimal_ordering=True))
+
+    def ordered(self, groups: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
+        """Return positions of groups in the order of the leaves of their own `linkage`; up to two as given."""
+        index = np.asarray(groups, dtype=np.int64)
+        if len(index) < 3:
+            return index
+        from scipy.cluster.hierarchy import leaves_list
+
+        return index[leaves_list(self.linkage(index))]
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Positions of the groups along the leaves of their dendrogram, shape ``(n_groups,)``; see `linkage`."""
+        return self.ordered(np.arange(len(self.names)))
 
     def to_xarray(self) -> xarray.Dataset:
         """Return the profiles over the dimensions ``group`` and ``neuron``."""
