@@ -17,8 +17,59 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MARGIN, _GAP, _BAR = 0.08, 0.09, 0.09
-_LARGEST = 2.6
+#: Margin of the figure and room between maps in inches, and the largest side of a map.
+MARGIN, GAP, LARGEST = 0.08, 0.09, 2.6
+
+#: Height of a line of a title and of small text in inches.
+LINE, SMALL_LINE = style.TITLE * 1.2 / 72, style.SMALL * 1.2 / 72
+
+_BAR = 0.09
+
+
+class Page:
+    """A figure laid out in inches from its top left corner, with the colour bar and the caption at its foot.
+
+    Parameters
+    ----------
+    width
+        Of the figure.
+    body
+        Height of what is above the foot.
+    caption
+        Broken into lines.
+    bar
+        Whether there is a colour bar.
+    """
+
+    def __init__(self, width: float, body: float, caption: str, bar: bool) -> None:
+        import matplotlib.pyplot as plt
+
+        foot, self._lines, self._beside = _foot(width, caption, bar)
+        self.width, self.height = width, body + foot
+        self._top, self._has_bar = body + 0.1, bar
+        self.figure: Figure = plt.figure(figsize=(self.width, self.height))
+
+    def finish(self) -> Axes | None:
+        """Write the caption; return the axes of the colour bar."""
+        bar, top = None, self._top
+        if self._has_bar:
+            length = min(2.3, 0.42 * self.width) if self._beside else min(2.6, self.width - 0.6)
+            start = self.width - MARGIN - 0.12 - length if self._beside else (self.width - length) / 2
+            bar = self.axes(start, top + 0.12, length, _BAR)
+            top += 0.0 if self._beside else 0.68
+        small = {"ha": "left", "va": "top", "linespacing": 1.2}
+        self.write(MARGIN, top, "\n".join(self._lines), style.SMALL, style.QUIET, **small)
+        return bar
+
+    def axes(self, x: float, y: float, w: float, h: float) -> Axes:
+        """Add axes whose top left corner is there."""
+        place = (x / self.width, 1 - (y + h) / self.height, w / self.width, h / self.height)
+        return self.figure.add_axes(place)
+
+    def write(self, x: float, y: float, text: str, size: float, color: str, **options: Any) -> None:
+        """Write at a place."""
+        place = (x / self.width, 1 - y / self.height)
+        self.figure.text(*place, text, fontsize=size, color=color, parse_math=False, **options)
 
 
 @dataclass(frozen=True)
@@ -26,16 +77,17 @@ class Panel:
     """The axes of one map and of the picture above it."""
 
     map: Axes
-    picture: Axes | None
+    picture: Axes | None = None
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A figure with its panels and the axes of its colour bar."""
+    """A figure with its panels, the axes of its colour bar, and those beside the maps."""
 
     figure: Figure
     panels: list[Panel]
     bar: Axes | None
+    aside: Axes | None = None
 
 
 def choose_columns(n: int, width: float, columns: int | None) -> int:
@@ -44,7 +96,7 @@ def choose_columns(n: int, width: float, columns: int | None) -> int:
         at_least("columns", columns, 1)
         return min(int(columns), n)
     least = 0.95 if n <= 24 else 0.78
-    most = max(1, int((width - 2 * _MARGIN + _GAP) / (least + _GAP)))
+    most = max(1, int((width - 2 * MARGIN + GAP) / (least + GAP)))
     rows = -(-n // most)
     return -(-n // rows)
 
@@ -66,6 +118,7 @@ def make_grid(
     caption: str,
     bar: bool,
     colors: Sequence[str] | None = None,
+    aside: float = 0.0,
 ) -> Grid:
     """Lay the figure out and write its titles, texts and caption.
 
@@ -85,67 +138,50 @@ def make_grid(
         Whether there is a colour bar.
     colors
         Of the titles.
+    aside
+        Side of a square left of the maps, in inches; 0 for none.
     """
-    import matplotlib.pyplot as plt
-
     n = len(titles)
     rows = -(-n // columns)
-    side = min((width - 2 * _MARGIN - (columns - 1) * _GAP) / columns, _LARGEST)
-    left = (width - columns * side - (columns - 1) * _GAP) / 2
-    step = style.TITLE * 1.2 / 72
+    first = aside + 2 * GAP if aside else 0.0
+    side = min((width - first - 2 * MARGIN - (columns - 1) * GAP) / columns, LARGEST)
+    left = first + (width - first - columns * side - (columns - 1) * GAP) / 2
     texts = [title_lines(name, note, side * 72 - 2, style.TITLE) for name, note in titles]
-    tall = max(len(lines) for lines in texts) * step + 0.03
+    tall = max(len(lines) for lines in texts) * LINE + 0.03
     quotes = [_quote(text, side * 72) for text in words] if words is not None else []
-    quote = max((len(lines) for lines in quotes), default=0) * style.SMALL * 1.2 / 72 + (0.04 if quotes else 0)
+    quote = max((len(lines) for lines in quotes), default=0) * SMALL_LINE + (0.04 if quotes else 0)
     picture = min(0.42 * side, 0.6) if pictures else 0.0
     row = tall + quote + (picture + 0.05 if pictures else 0) + side
-    foot, lines, beside = _foot(width, caption, bar)
-    height = 0.04 + rows * row + (rows - 1) * _GAP + foot
-    figure = plt.figure(figsize=(width, height))
-
-    def axes(x: float, y: float, w: float, h: float) -> Axes:
-        return figure.add_axes((x / width, 1 - (y + h) / height, w / width, h / height))
-
-    def write(x: float, y: float, text: str, size: float, color: str, **options: Any) -> None:
-        figure.text(x / width, 1 - y / height, text, fontsize=size, color=color, parse_math=False, **options)
-
+    maps = rows * row + (rows - 1) * GAP
+    page = Page(width, 0.04 + max(maps, aside), caption, bar)
     panels = []
     for i in range(n):
         across, down = i % columns, i // columns
-        x, y = left + across * (side + _GAP), 0.04 + down * (row + _GAP)
+        x, y = left + across * (side + GAP), 0.04 + max(0.0, aside - maps) / 2 + down * (row + GAP)
         color = style.INK if colors is None else colors[i]
         middle = {"ha": "center", "va": "bottom", "linespacing": 1.15}
         weight = "bold" if color == style.WRONG else "normal"
-        write(x + side / 2, y + tall - 0.03, "\n".join(texts[i]), style.TITLE, color, fontweight=weight, **middle)
+        page.write(x + side / 2, y + tall - 0.03, "\n".join(texts[i]), style.TITLE, color, fontweight=weight, **middle)
         y += tall
         if quotes:
-            write(
-                x + side / 2, y + quote - 0.04, "\n".join(quotes[i]), style.SMALL, style.QUIET, style="italic", **middle
-            )
+            quoted = {"style": "italic", **middle}
+            page.write(x + side / 2, y + quote - 0.04, "\n".join(quotes[i]), style.SMALL, style.QUIET, **quoted)
             y += quote
         above = None
         if pictures:
-            above = axes(x + (side - picture) / 2, y, picture, picture)
+            above = page.axes(x + (side - picture) / 2, y, picture, picture)
             y += picture + 0.05
-        panels.append(Panel(axes(x, y, side, side), above))
-    top = height - foot + 0.1
-    cax = None
-    if bar:
-        length = min(2.3, 0.42 * width) if beside else min(2.6, width - 0.6)
-        start = width - _MARGIN - 0.12 - length if beside else (width - length) / 2
-        cax = axes(start, top + 0.12, length, _BAR)
-        top += 0.0 if beside else 0.68
-    small = {"ha": "left", "va": "top", "linespacing": 1.2}
-    write(_MARGIN, top, "\n".join(lines), style.SMALL, style.QUIET, **small)
-    return Grid(figure, panels, cax)
+        panels.append(Panel(page.axes(x, y, side, side), above))
+    square = page.axes(MARGIN, 0.04 + max(0.0, maps - aside) / 2, aside, aside) if aside else None
+    return Grid(page.figure, panels, page.finish(), square)
 
 
 def _foot(width: float, caption: str, bar: bool) -> tuple[float, list[str], bool]:
     """Return the height of the foot, the caption's lines, and whether the bar stands beside them."""
     beside = bar and width >= 5
-    room = width - 2 * _MARGIN - (min(2.3, 0.42 * width) + 0.45 if beside else 0)
+    room = width - 2 * MARGIN - (min(2.3, 0.42 * width) + 0.45 if beside else 0)
     lines = wrap(caption, 0.96 * room * 72, style.SMALL)  # on coarse screens letters are wider
-    text = len(lines) * style.SMALL * 1.2 / 72
+    text = len(lines) * SMALL_LINE
     if not bar:
         return text + 0.16, lines, False
     return (max(text + 0.16, 0.74), lines, True) if beside else (0.68 + text + 0.16, lines, False)
