@@ -31,7 +31,7 @@ class Patterns:
         How strongly each input belongs to its pattern, in [0, 1], shape ``(n,)``; 0 for noise.
     outlier_scores
         GLOSH scores in [0, 1], shape ``(n,)``: how much sparser the surroundings of an input are than the densest part
-        of the cluster it fell out of. Those of assigned inputs are not known: NaN.
+        of the cluster it fell out of.
     persistence
         Of each pattern, shape ``(n_patterns,)``, descending.
     features
@@ -51,7 +51,7 @@ class Patterns:
     provenance
         How they came about.
     model
-        The fitted ``hdbscan.HDBSCAN``; None where there was nothing to cluster.
+        What `assign` predicts from: the `Clustering`.
 
     Examples
     --------
@@ -140,8 +140,8 @@ class Patterns:
         """Return the patterns that new inputs would fall into, scaled as those that the patterns were found in.
 
         HDBSCAN's approximate prediction: a new input joins the cluster of its nearest neighbour (by mutual
-        reachability) where it is close enough, and is noise otherwise. Nothing is clustered anew, and the outlier
-        scores of new inputs are NaN.
+        reachability) where it is close enough, and is noise otherwise. Nothing is clustered anew, so that an input that
+        was clustered may be assigned elsewhere.
 
         Parameters
         ----------
@@ -151,7 +151,7 @@ class Patterns:
         Raises
         ------
         ValueError
-            If the values do not fit, or the metric allows no prediction.
+            If the values do not fit, or the patterns were found in fewer than twice ``min_samples`` inputs.
         """
         from topomap.patterns.find import assign
 
