@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from topomap._check import TopomapWarning
     from topomap.groups import Groups
     from topomap.layout import Layout, embed, embed_jointly
+    from topomap.patterns import Patterns, find_patterns
     from topomap.plot import (
         plot_comparison,
         plot_costs,
@@ -61,6 +62,8 @@ _ROOMS = {
     "record": "recording",
     "Similarity": "similarity",
     "correlate": "similarity",
+    "Patterns": "patterns",
+    "find_patterns": "patterns",
     "Profiles": "profiles",
     "profile": "profiles",
     "Layout": "layout",
@@ -91,6 +94,7 @@ __all__ = [
     "Inputs",
     "Layout",
     "Moments",
+    "Patterns",
     "Profiles",
     "Quality",
     "Run",
@@ -103,6 +107,7 @@ __all__ = [
     "correlate",
     "embed",
     "embed_jointly",
+    "find_patterns",
     "list_layers",
     "measure_layout",
     "measure_smoothness",
