@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         measure_smoothness,
         measure_stability,
     )
-    from topomap.recording import list_layers, record
+    from topomap.recording import ablate, list_layers, record
     from topomap.run import Activations, Inputs, Moments, Run
     from topomap.similarity import Similarity, correlate
     from topomap.store import open_run, save_run
@@ -58,6 +58,7 @@ _ROOMS = {
     "Run": "run",
     "open_run": "store",
     "save_run": "store",
+    "ablate": "recording",
     "list_layers": "recording",
     "record": "recording",
     "Similarity": "similarity",
@@ -103,6 +104,7 @@ __all__ = [
     "Stability",
     "Surface",
     "TopomapWarning",
+    "ablate",
     "compare_layouts",
     "correlate",
     "embed",

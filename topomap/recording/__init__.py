@@ -1,8 +1,18 @@
 """Recording: a model and its data become a run. The only room of the path that imports torch."""
 
+from topomap.recording.ablate import ablate
 from topomap.recording.listing import LayerInfo, LayerTable, list_layers
 from topomap.recording.moments import MomentAccumulator
 from topomap.recording.recorder import record
 from topomap.recording.selection import select_layers, unwrap
 
-__all__ = ["LayerInfo", "LayerTable", "MomentAccumulator", "list_layers", "record", "select_layers", "unwrap"]
+__all__ = [
+    "LayerInfo",
+    "LayerTable",
+    "MomentAccumulator",
+    "ablate",
+    "list_layers",
+    "record",
+    "select_layers",
+    "unwrap",
+]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from topomap._check import did_you_mean, listing
 from topomap.recording.axes import BATCH, NEURON, OutputAxes, find
+from topomap.recording.outputs import first_tensor
 from topomap.recording.selection import unwrap
 from topomap.recording.tracer import AxisTracer, makes_neurons
 
@@ -21,32 +21,40 @@ from topomap.recording.tracer import AxisTracer, makes_neurons
 Axis = int | tuple[int, int] | Mapping[str, int | tuple[int, int]]
 
 
-def first_tensor(output: Any) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Return the first floating tensor inside an output, and which of its steps are real for a packed sequence."""
-    if isinstance(output, PackedSequence):
-        padded, lengths = pad_packed_sequence(output, batch_first=True)
-        return padded, torch.arange(padded.shape[1])[None] < lengths[:, None]
-    if isinstance(output, torch.Tensor):
-        return (output, None) if output.is_floating_point() and output.ndim else (None, None)
-    parts: Any = ()
-    if isinstance(output, Mapping):
-        parts = output.values()
-    elif isinstance(output, (tuple, list)):
-        parts = output
-    elif dataclasses.is_dataclass(output):
-        parts = [getattr(output, entry.name) for entry in dataclasses.fields(output)]
-    for part in parts:
-        found = first_tensor(part)
-        if found[0] is not None:
-            return found
-    return None, None
-
-
 class Retrace(BaseException):
     """A layer fired in a way not seen before: the batch has to run again with its axes followed.
 
     Not an ``Exception``, so that no handler inside the model takes it for its own.
     """
+
+
+def remove(handles: list[Any]) -> None:
+    """Take hooks off."""
+    while handles:
+        handles.pop().remove()
+
+
+@contextmanager
+def traced(model: nn.Module, inputs: Any, n: int) -> Iterator[AxisTracer]:
+    """Follow the axes of `n` inputs through what the model does inside the context."""
+    tracer = AxisTracer(model)
+
+    def mark(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        tensor, steps = first_tensor(output)
+        if tensor is not None and steps is None:
+            tracer.mark_output(module, tensor, (args, kwargs))
+
+    handles: list[Any] = []
+    try:
+        handles.extend(  # in front of the taps, which need to know
+            module.register_forward_hook(mark, prepend=True, with_kwargs=True)
+            for module in dict.fromkeys(unwrap(part) for part in model.modules())
+        )
+        tracer.mark_inputs(inputs, n)
+        with tracer:
+            yield tracer
+    finally:
+        remove(handles)
 
 
 def _innermost(model: nn.Module) -> list[nn.Module]:
@@ -140,19 +148,14 @@ class Taps:
             for number, module in enumerate([] if sure else _innermost(self.model)):
                 self._handles.append(module.register_forward_hook(self._step(number), prepend=True))
         except BaseException:
-            self._remove(self._handles)
+            remove(self._handles)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._remove(self._handles)
-
-    @staticmethod
-    def _remove(handles: list[Any]) -> None:
-        while handles:
-            handles.pop().remove()
+        remove(self._handles)
 
     def run(self, forward: Callable[[], Any], inputs: Any, n: int, again: Callable[[], None]) -> Any:
         """Run one batch of `n` inputs; `again` is called before the batch is repeated."""
@@ -168,27 +171,14 @@ class Taps:
         return output
 
     def _run_traced(self, forward: Callable[[], Any], inputs: Any) -> Any:
-        handles: list[Any] = []
         self._counts, self._trail = {}, 0
         if len(self._plan) > 100_000:  # another way through the model for every batch
             self._plan.clear()
-        self.tracer = AxisTracer(self.model)
         try:
-            for module in dict.fromkeys(unwrap(part) for part in self.model.modules()):
-                # in front of the taps, which need to know
-                handle = module.register_forward_hook(self._mark, prepend=True, with_kwargs=True)
-                handles.append(handle)
-            self.tracer.mark_inputs(inputs, self.n)
-            with self.tracer:
+            with traced(self.model, inputs, self.n) as self.tracer:
                 return forward()
         finally:
-            self._remove(handles)
             self.tracer = None
-
-    def _mark(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        tensor, steps = first_tensor(output)
-        if tensor is not None and steps is None and self.tracer is not None:
-            self.tracer.mark_output(module, tensor, (args, kwargs))
 
     def _step(self, number: int) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:

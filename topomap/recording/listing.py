@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from topomap.recording.axes import OutputAxes
-from topomap.recording.hooks import Taps, first_tensor
+from topomap.recording.hooks import Taps
 from topomap.recording.inputs import BatchReader, to_device
 from topomap.recording.loaders import generators_restored, open_loader
+from topomap.recording.outputs import first_tensor
 from topomap.recording.selection import lent, named_layers
 from topomap.recording.state import borrowed
 

@@ -24,10 +24,16 @@ def borrowed(model: nn.Module, device: str | torch.device, seed: int) -> Iterato
     with ExitStack() as stack:
         stack.enter_context(_random_states(seed))
         stack.enter_context(_evaluation_mode(model))
-        stack.enter_context(_no_fused_attention())
-        stack.enter_context(_no_compiling(model))
+        stack.enter_context(hookable(model))
         target = stack.enter_context(_on_device(model, device))
         yield target
+
+
+@contextmanager
+def hookable(model: nn.Module) -> Iterator[None]:
+    """Run a model in a way that calls the hooks inside: no fused attention, nothing compiled."""
+    with _no_fused_attention(), _no_compiling(model):
+        yield
 
 
 @contextmanager
