@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from topomap.patterns.tree import Distances, spanning_tree
+
 Float = NDArray[np.float64]
+
+#: More features than this and ``hdbscan`` compares all pairs one by one (fewer: by trees); here products do it.
+TREE_FEATURES = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +90,10 @@ def cluster(
         core_dist_n_jobs=1,  # no worker processes behind the user's back
     )
     with np.errstate(invalid="ignore", divide="ignore"):
-        model.fit(features)
+        if metric == "euclidean" and features.shape[1] > TREE_FEATURES:
+            _fit(model, features)
+        else:
+            model.fit(features)
         scores = np.asarray(model.outlier_scores_)
     found = np.asarray(model.labels_, dtype=np.int64)
     persistence = np.asarray(model.cluster_persistence_, dtype=np.float64)
@@ -102,6 +110,40 @@ def cluster(
     )
 
 
+def _fit(model: Any, features: Float) -> None:
+    """Do what ``model.fit`` does, from a spanning tree that products found: the same result many times sooner."""
+    from hdbscan._hdbscan_linkage import label
+    from hdbscan.hdbscan_ import _tree_to_labels
+
+    edges = spanning_tree(features, model.min_samples)
+    linkage = label(edges[np.argsort(edges[:, 2])])
+    model._raw_data, model._all_finite, model._min_spanning_tree = features, True, None
+    model.labels_, model.probabilities_, model.cluster_persistence_, model._condensed_tree, _ = _tree_to_labels(
+        features,
+        linkage,
+        model.min_cluster_size,
+        model.cluster_selection_method,
+        cluster_selection_epsilon=model.cluster_selection_epsilon,
+    )
+    model._single_linkage_tree = linkage
+
+
+def _prepare(model: Any) -> None:
+    """Do what ``model.generate_prediction_data`` does, with neighbours by products where the tree was found so."""
+    from hdbscan.prediction import PredictionData
+
+    class Prediction(PredictionData):  # type: ignore[misc]
+        _tree_type_map: ClassVar[dict[str, Any]] = {"kdtree": Distances}
+
+    if model.metric == "euclidean" and model._raw_data.shape[1] > TREE_FEATURES:
+        model.prediction_data_ = Prediction(model._raw_data, model.condensed_tree_, model.min_samples)
+    else:
+        model.generate_prediction_data()
+    # a copy of one of many identical rows belongs to them: the largest number stands for the infinite density
+    known = model.prediction_data_.max_lambdas
+    known.update({c: min(density, np.finfo(float).max) for c, density in known.items()})
+
+
 def predict(clustering: Clustering, features: Float) -> tuple[NDArray[np.int64], Float, Float]:
     """Labels, probabilities and outlier scores of new rows, by ``hdbscan``'s approximate prediction."""
     n = len(features)
@@ -111,10 +153,7 @@ def predict(clustering: Clustering, features: Float) -> tuple[NDArray[np.int64],
 
     model = clustering.model
     if model._prediction_data is None:
-        model.generate_prediction_data()
-        # a copy of one of many identical rows belongs to them: the largest number stands for the infinite density
-        known = model.prediction_data_.max_lambdas
-        known.update({c: min(density, np.finfo(float).max) for c, density in known.items()})
+        _prepare(model)
     with np.errstate(invalid="ignore", divide="ignore"):
         found, probabilities = approximate_predict(model, features)
         scores = approximate_predict_scores(model, features)

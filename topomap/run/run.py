@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Record = Activations | Moments
 
 _PACKAGES = (
-    *("topomap", "numpy", "scipy", "torch", "scikit-learn", "openTSNE", "umap-learn", "minisom"),
+    *("topomap", "numpy", "scipy", "torch", "scikit-learn", "openTSNE", "umap-learn", "minisom", "hdbscan"),
     *("xarray", "zarr"),
 )
 
