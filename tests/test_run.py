@@ -1,6 +1,7 @@
 """Inputs, activations, moments and runs: small tables by hand, statistics against NumPy."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -209,8 +210,14 @@ def test_every_way_to_group():
     assert acts.groups([0, 1, 0, 1, 0, 1, 1]).counts.tolist() == [3, 4]  # one entry per row
     ready = Groups(("all",), np.ones((1, 7)))
     assert acts.groups(ready) is ready
+    of_inputs = Groups(("first", "all"), np.array([[1, 0, 0, 0], [1, 1, 1, 1]]))
+    assert acts.groups(of_inputs).counts.tolist() == [3, 7]
+    assert acts.groups(SimpleNamespace(groups=of_inputs)).rows_of("first").tolist() == [0, 1, 2]
+    assert Activations(np.ones((4, 1)), make_inputs(), rows=np.array([3, 0, 1, 2])).groups(
+        SimpleNamespace(groups=of_inputs)
+    ).rows_of("first").tolist() == [1]  # as many rows as inputs, in another order
     for by, message in [
-        (Groups(("all",), np.ones((1, 4))), "must have one entry per row: expected 7, got 4"),
+        (Groups(("all",), np.ones((1, 5))), "over the 4 inputs or the 7 rows .* membership has 5 rows"),
         ([1, 2], "by must have one entry per row: expected 7, got 2"),
         (lambda inputs: [1], "the values that by= returned must have one entry per input"),
         ("lable", "Did you mean 'label'"),

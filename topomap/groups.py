@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Protocol, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,17 @@ from topomap._check import same_length, unknown
 if TYPE_CHECKING:
     import xarray
 
-By = Union[str, tuple[str, ...], Callable[..., Any], NDArray[Any], "Groups"]
+By = Union[str, tuple[str, ...], Callable[..., Any], NDArray[Any], "Groups", "Grouped"]
 Key = tuple[Any, ...]
+
+
+class Grouped(Protocol):
+    """Anything that has found groups among the inputs of a run, such as patterns; taken wherever ``by=`` is."""
+
+    @property
+    def groups(self) -> Groups:
+        """Groups over the table of inputs."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,21 +101,26 @@ class Groups:
         n_rows = len(arrays[0])
         for name, array in zip(by, arrays, strict=True):
             same_length(f"column {name!r}", len(array), "row", n_rows)
-        codes = np.zeros(n_rows, dtype=np.int64)
+        code = np.zeros(n_rows, dtype=np.int64)
         present = np.ones(n_rows, dtype=bool)
         levels: list[list[Any]] = []
+        digits: list[NDArray[np.int64]] = []
         for array in arrays:
             missing = _missing(array)
             values, inverse = _unique(array[~missing])
             full = np.zeros(n_rows, dtype=np.int64)
             full[~missing] = inverse
             present &= ~missing
-            codes = codes * max(len(values), 1) + full
+            if len(levels) > 1:  # numbered anew: the product of the numbers of values could exceed 64 bits
+                code = np.unique(code, return_inverse=True)[1]
+            code = code * max(len(values), 1) + full
             levels.append(values)
+            digits.append(full)
         if not present.any():
             raise ValueError(f"every row has a missing value in {' x '.join(by)}: there is nothing to group by.")
-        used, inverse = np.unique(codes[present], return_inverse=True)
-        keys = [_decode(code, levels) for code in used]
+        used, first, inverse = np.unique(code[present], return_index=True, return_inverse=True)
+        example = np.flatnonzero(present)[first]
+        keys = [tuple(level[digit[row]] for level, digit in zip(levels, digits, strict=True)) for row in example]
         labels = [", ".join(_name(c, v, names or {}) for c, v in zip(by, key, strict=True)) for key in keys]
         rows = np.flatnonzero(present)
         ones = np.ones(len(rows))
@@ -122,6 +136,16 @@ class Groups:
     def counts(self) -> NDArray[np.int64]:
         """Rows per group, shape ``(n_groups,)``."""
         return np.asarray(self.membership.sum(axis=1)).astype(np.int64).ravel()
+
+    @cached_property
+    def ungrouped(self) -> int:
+        """Number of rows in no group: those with a missing value, say."""
+        return self.n_rows - len(np.unique(self.membership.indices))
+
+    @cached_property
+    def overlapping(self) -> bool:
+        """Whether any row is in several groups."""
+        return bool(self.membership.nnz > self.n_rows - self.ungrouped)
 
     @cached_property
     def weights(self) -> sparse.csr_array:
@@ -143,10 +167,14 @@ class Groups:
 
     def rows_of(self, name: str) -> NDArray[np.int64]:
         """Return the rows of one group, ascending."""
-        if name not in self.names:
+        if name not in self._positions:
             raise unknown("group", name, self.names)
-        start, stop = self.membership.indptr[self.names.index(name) :][:2]
+        start, stop = self.membership.indptr[self._positions[name] :][:2]
         return np.sort(self.membership.indices[start:stop]).astype(np.int64)
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {name: position for position, name in enumerate(self.names)}
 
     def take(self, groups: Sequence[int] | NDArray[Any]) -> Groups:
         """Return these groups, by position, in this order."""
@@ -157,6 +185,11 @@ class Groups:
             self.by,
             tuple(self.keys[i] for i in index),
         )
+
+    def of_rows(self, rows: NDArray[Any]) -> Groups:
+        """Return the same groups over these rows, which may be fewer, reordered, or repeated; groups may get empty."""
+        index = np.asarray(rows, dtype=np.int64)
+        return Groups(self.names, self.membership[:, index], self.by, self.keys)
 
     def sample(self, n_per_group: int, seed: int = 0) -> Groups:
         """Keep at most `n_per_group` random rows of each group."""
@@ -193,6 +226,14 @@ class Groups:
         return f"Groups({len(self)}{by} over {self.n_rows} rows: {shown}{more})"
 
 
+def ready_made(by: Any) -> Groups | None:
+    """Return the groups that `by` is or holds as ``.groups``, if it does."""
+    if isinstance(by, Groups):
+        return by
+    held = getattr(by, "groups", None)
+    return held if isinstance(held, Groups) else None
+
+
 def _as_column(name: str, values: Any) -> NDArray[Any]:
     array = np.asarray(values)
     if array.ndim != 1:
@@ -219,14 +260,6 @@ def _unique(array: NDArray[Any]) -> tuple[list[Any], NDArray[np.int64]]:
         ordered = sorted(set(array.tolist()), key=str)
         position = {value: i for i, value in enumerate(ordered)}
         return ordered, np.array([position[v] for v in array.tolist()], dtype=np.int64)
-
-
-def _decode(code: int, levels: list[list[Any]]) -> Key:
-    key: list[Any] = []
-    for values in reversed(levels):
-        code, digit = divmod(int(code), len(values))
-        key.append(values[digit])
-    return tuple(reversed(key))
 
 
 def _name(column: str, value: Any, names: Mapping[str, Sequence[str]]) -> str:

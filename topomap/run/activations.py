@@ -13,7 +13,7 @@ from scipy.sparse import csr_array, issparse
 
 from topomap import _sparse
 from topomap._check import same_length
-from topomap.groups import By, Groups
+from topomap.groups import By, Groups, ready_made
 from topomap.run.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -235,10 +235,21 @@ class Activations:
         return np.asarray((values - self.mean) * scale)
 
     def groups(self, by: By) -> Groups:
-        """Group the rows by columns, a callable ``f(inputs) -> column``, a column of values, or ready-made groups."""
-        if isinstance(by, Groups):
-            same_length("the groups' membership", by.n_rows, "row", self.n_rows)
-            return by
+        """Group the rows by columns, a callable ``f(inputs) -> column``, a column of values, or ready-made groups.
+
+        Ready-made are `Groups` over these rows or over the table of inputs, and whatever has some of the inputs as
+        ``.groups``: patterns, say. Those of the inputs are passed on to the rows that came from them.
+        """
+        ready = ready_made(by)
+        if ready is not None:
+            if ready is by and ready.n_rows == self.n_rows:
+                return ready
+            if ready.n_rows == len(self.inputs):
+                return ready.of_rows(self._rows)
+            raise ValueError(
+                f"groups must be over the {len(self.inputs)} inputs or the {self.n_rows} rows of these activations: "
+                f"the groups' membership has {ready.n_rows} rows."
+            )
         if callable(by):
             by = np.asarray(by(self.inputs))
             same_length("the values that by= returned", len(by), "input", len(self.inputs))
