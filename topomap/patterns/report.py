@@ -1,0 +1,243 @@
+"""PatternReport: how far patterns can be trusted, and what their members have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topomap.patterns.base import Patterns
+from topomap.patterns.enrichment import Enrichment, Shift
+
+if TYPE_CHECKING:
+    import xarray
+
+Float = NDArray[np.float64]
+
+#: Hennig (2007): of at most so much a cluster has dissolved, of at least so much it has been recovered.
+DISSOLVED, RECOVERED = 0.5, 0.75
+
+#: Below it, the documentation of his clusterboot (R package fpc) says, clusters should not be trusted.
+TRUSTED = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """Patterns found in random samples of ``n`` inputs: mean, least and most of them, and the mean share of noise."""
+
+    n: int
+    repetitions: int
+    patterns: float
+    least: int
+    most: int
+    noise: float
+
+
+@dataclass(frozen=True, slots=True)
+class PatternRow:
+    """One pattern in short (-1: noise); `stability` and what it says are None where it was not measured.
+
+    ``dissolved`` and ``recovered`` are the shares of the samples in which its best Jaccard index was at most 0.5, and
+    at least 0.75. ``persistence`` is None for noise, and its verdict empty. ``common`` are the values most enriched in
+    it, surest first.
+    """
+
+    pattern: int
+    name: str
+    count: int
+    persistence: float | None
+    stability: float | None
+    dissolved: float | None
+    recovered: float | None
+    verdict: str
+    common: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PatternReport:
+    """How far patterns can be trusted, and what their members have in common; what `measure_patterns` returns.
+
+    ``print(report)`` shows the table and how it came about.
+
+    Parameters
+    ----------
+    patterns
+        The patterns, with their `stability`.
+    jaccard
+        Best Jaccard index in every sample, shape ``(n_bootstrap, len(patterns.ids))``, in the order of
+        ``patterns.ids`` (noise, against noise, last where there is any).
+    measured
+        Whether the sample held a member of the pattern at all, same shape; `jaccard` is 0 where it did not.
+    enrichment
+        One row per value of a column that occurs in a pattern or in noise, surest first within a pattern.
+    shifts
+        One row per column of measurements and pattern.
+    growth
+        Number of patterns and share of noise in samples of growing size; the last are all inputs.
+    n_tests
+        Tests that the false discovery rate is over: pairs of a pattern and a value that never occur together
+        included, which have no row.
+    left_out
+        Columns that were not tested, with the reason.
+    alpha
+        False discovery rate below which `PatternRow.common` names a value.
+    provenance
+        Parameters, versions, and the provenance of the patterns.
+    """
+
+    patterns: Patterns
+    jaccard: Float = field(repr=False)
+    measured: NDArray[np.bool_] = field(repr=False)
+    enrichment: tuple[Enrichment, ...]
+    shifts: tuple[Shift, ...]
+    growth: tuple[Growth, ...]
+    n_tests: int
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    alpha: float = 0.05
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def stability(self) -> Float | None:
+        """Mean best Jaccard index of each pattern, in [0, 1], shape ``(n_patterns,)``; None if not measured."""
+        return self.patterns.stability
+
+    @property
+    def noise_stability(self) -> float | None:
+        """Mean Jaccard index of noise with the noise of the samples; None without noise, or if not measured."""
+        if not len(self.jaccard) or -1 not in self.patterns.ids:
+            return None
+        return float(mean_where(self.jaccard, self.measured)[-1])
+
+    def enriched(self, k: int, alpha: float | None = None) -> tuple[Enrichment, ...]:
+        """Return the values enriched in one pattern (-1: noise) at a false discovery rate, `alpha` unless given."""
+        alpha = self.alpha if alpha is None else alpha
+        self.patterns.members(k)  # raises for unknown ones
+        return tuple(row for row in self.enrichment if row.pattern == k and row.q <= alpha and row.share > row.overall)
+
+    @property
+    def table(self) -> tuple[PatternRow, ...]:
+        """One `PatternRow` per pattern, and for noise where there is any."""
+        common: dict[int, list[str]] = {}
+        for row in self.enrichment:
+            if row.q <= self.alpha and row.share > row.overall:
+                common.setdefault(row.pattern, []).append(f"{row.column} {row.value} ({row.count} of {row.n})")
+        rows = []
+        for i, (k, name) in enumerate(zip(self.patterns.ids, self.patterns.names, strict=True)):
+            values = self.jaccard[self.measured[:, i], i]
+            known = len(values) > 0
+            stability = float(values.mean()) if known else None
+            rows.append(
+                PatternRow(
+                    pattern=k,
+                    name=name,
+                    count=int(self.patterns.counts[i]),
+                    persistence=float(self.patterns.persistence[k]) if k >= 0 else None,
+                    stability=stability,
+                    dissolved=float(np.mean(values <= DISSOLVED)) if known else None,
+                    recovered=float(np.mean(values >= RECOVERED)) if known else None,
+                    verdict=verdict(stability) if k >= 0 else "",
+                    common=tuple(common.get(k, ())),
+                )
+            )
+        return tuple(rows)
+
+    @property
+    def text(self) -> str:
+        """How the numbers came about and what they do not say, in words."""
+        told = []
+        asked = self.provenance.get("parameters", {})
+        if len(self.jaccard):
+            told.append(
+                f"Stability: mean best Jaccard index (Hennig 2007) over {len(self.jaccard)} random samples of "
+                f"{100 * asked.get('share', 0):.0f} % of the inputs, drawn without replacement; 0.75 or more is "
+                "stable, below 0.6 a pattern should not be trusted."
+            )
+        if len(self.growth) > 1:
+            first, last = self.growth[0], self.growth[-1]
+            told.append(
+                f"The count of patterns depends on the sample: {first.patterns:.3g} in {first.n} inputs, "
+                f"{last.patterns:.3g} in {last.n} (noise {100 * first.noise:.0f} % and {100 * last.noise:.0f} %). It "
+                "is no property of the layer, and counts of samples of different sizes are not comparable."
+            )
+        if self.n_tests:
+            told.append(
+                f"Enrichment: {self.n_tests} tests against all inputs used (one-sided hypergeometric for categories, "
+                f"two-sided Mann-Whitney for measurements), false discovery rate {self.alpha:g} after Benjamini and "
+                "Hochberg. It says what members share, not why the layer treats them alike."
+            )
+        if self.left_out:
+            told.append("Not tested: " + "; ".join(f"{name} ({why})" for name, why in self.left_out.items()) + ".")
+        return " ".join(told)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return samples over ``sample`` and ``group``, growth over ``size``, tests over ``enriched`` and ``shift``.
+
+        ``group`` are the patterns, and noise where there is any.
+        """
+        import xarray
+
+        names = np.array(self.patterns.names, dtype=object)
+        data: dict[str, Any] = {
+            "jaccard": (("sample", "group"), self.jaccard),
+            "measured": (("sample", "group"), self.measured),
+            "count": (("group",), self.patterns.counts),
+        }
+        if self.stability is not None:
+            data["stability"] = (("pattern",), self.stability)
+        for dimension, rows, kind in (
+            ("size", self.growth, Growth),
+            ("enriched", self.enrichment, Enrichment),
+            ("shift", self.shifts, Shift),
+        ):
+            for name in kind.__dataclass_fields__:
+                values = [getattr(row, name) for row in rows]
+                text = kind.__dataclass_fields__[name].type == "str"
+                data[f"{dimension}_{name}"] = ((dimension,), np.array(values, dtype=object if text else None))
+        attrs = {"layer": self.patterns.layer, "reduce": self.patterns.reduce, "n_tests": self.n_tests}
+        return xarray.Dataset(data, {"group": names}, {**attrs, "alpha": self.alpha, "text": self.text})
+
+    def __str__(self) -> str:
+        header = ["pattern", "inputs", "persistence", "stability", "", "in common"]
+        lines = [header]
+        for row in self.table:
+            numbers = ["-" if v is None else f"{v:.2f}" for v in (row.persistence, row.stability)]
+            lines.append([row.name, str(row.count), *numbers, row.verdict, ", ".join(row.common[:3])])
+        widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+        shown = []
+        for line in lines:
+            # numbers to the right, words to the left
+            cells = [
+                c.rjust(w) if 1 <= i <= 3 else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+            ]
+            shown.append("  ".join(cells).rstrip())
+        table = "\n".join(shown)
+        return f"{table}\n\n{self.text}" if self.text else table
+
+    def __repr__(self) -> str:
+        told = f"{len(self.patterns)} patterns in {self.patterns.n_rows} inputs"
+        if self.stability is not None:
+            stable = int(np.count_nonzero(self.stability >= RECOVERED))
+            told += f", {stable} stable over {len(self.jaccard)} samples"
+        q = [row.q for row in self.enrichment] + [row.q for row in self.shifts]
+        found = sum(each <= self.alpha for each in q)
+        return f"PatternReport({self.patterns.layer}: {told}; {found} of {self.n_tests} tests at q <= {self.alpha:g})"
+
+
+def verdict(stability: float | None) -> str:
+    """Return a mean best Jaccard index in a word."""
+    if stability is None:
+        return "not measured"
+    return "stable" if stability >= RECOVERED else "doubtful" if stability >= TRUSTED else "unstable"
+
+
+def mean_where(values: Float, where: NDArray[np.bool_]) -> Float:
+    """Average columns over the rows where they were measured; 0 for those that never were."""
+    return np.asarray((values * where).sum(axis=0) / np.maximum(where.sum(axis=0), 1))
+
+
+def with_stability(patterns: Patterns, jaccard: Float, measured: NDArray[np.bool_]) -> Patterns:
+    """Return the patterns with the mean over samples as their stability."""
+    return replace(patterns, stability=mean_where(jaccard, measured)[: len(patterns)])
