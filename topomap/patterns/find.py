@@ -113,10 +113,11 @@ def find_patterns(
     References
     ----------
     Bäuerle, Jönsson, Ropinski 2022, "Neural Activation Patterns (NAPs): Visual Explainability of Learned Concepts",
-    arXiv 2206.10611, section 4 (equation 2: the scaling).
+    arXiv 2206.10611 (equation 2: the scaling).
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> centre = rng.uniform(1, 5, (3, 8))
     >>> values = np.concatenate([c + rng.normal(0, 0.1, (20, 8)) for c in centre])
