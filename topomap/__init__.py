@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from topomap._check import TopomapWarning
     from topomap.groups import Groups
     from topomap.layout import Layout, embed, embed_jointly
-    from topomap.patterns import Patterns, find_patterns
+    from topomap.patterns import (
+        PatternCard,
+        PatternLinks,
+        PatternReport,
+        Patterns,
+        TopInputs,
+        describe_pattern,
+        find_patterns,
+        link_patterns,
+        measure_patterns,
+        top_inputs,
+    )
     from topomap.plot import (
         plot_comparison,
         plot_costs,
@@ -63,8 +74,16 @@ _ROOMS = {
     "record": "recording",
     "Similarity": "similarity",
     "correlate": "similarity",
+    "PatternCard": "patterns",
+    "PatternLinks": "patterns",
+    "PatternReport": "patterns",
     "Patterns": "patterns",
+    "TopInputs": "patterns",
+    "describe_pattern": "patterns",
     "find_patterns": "patterns",
+    "link_patterns": "patterns",
+    "measure_patterns": "patterns",
+    "top_inputs": "patterns",
     "Profiles": "profiles",
     "profile": "profiles",
     "Layout": "layout",
@@ -95,6 +114,9 @@ __all__ = [
     "Inputs",
     "Layout",
     "Moments",
+    "PatternCard",
+    "PatternLinks",
+    "PatternReport",
     "Patterns",
     "Profiles",
     "Quality",
@@ -103,15 +125,19 @@ __all__ = [
     "Smoothness",
     "Stability",
     "Surface",
+    "TopInputs",
     "TopomapWarning",
     "ablate",
     "compare_layouts",
     "correlate",
+    "describe_pattern",
     "embed",
     "embed_jointly",
     "find_patterns",
+    "link_patterns",
     "list_layers",
     "measure_layout",
+    "measure_patterns",
     "measure_smoothness",
     "measure_stability",
     "open_run",
@@ -125,6 +151,7 @@ __all__ = [
     "record",
     "save_figure",
     "save_run",
+    "top_inputs",
 ]
 
 
