@@ -375,7 +375,7 @@ def test_run_is_a_mapping():
         ("conv1", r"use run\['conv1', 'mean'\] or run\['conv1', 'max'\]"),
         (("conv1", "min"), "the reduction of layer 'conv1' must be one of 'mean', 'max'; got 'min'"),
         (("fc", "std"), "the reduction of layer 'fc' must be one of 'none'"),
-        (("fc", "foo"), "the reduction of layer 'fc' must be one of 'none', 'mean', .*'tokens'; got 'foo'"),
+        (("fc", "foo"), "the reduction of layer 'fc' must be one of 'none', 'mean', .*'aligned'; got 'foo'"),
         (("fc", "maxx"), "Did you mean 'max'"),
     ],
 )

@@ -114,7 +114,8 @@ def record(
         Names or patterns such as "layer*.conv2"; by default every innermost layer that has parameters.
     reduce
         From positions or tokens to one value per neuron: mean, max, std, min, random, first, last; or positions,
-        tokens to keep them as rows. Several are recorded at once.
+        tokens to keep them as rows, aligned to keep them shifted so that what mattered most for the prediction is
+        central. Several are recorded at once.
     keep
         The values themselves; sparse: those that are not zero; or moments: statistics whose size does not grow with the
         data.

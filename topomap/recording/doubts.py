@@ -21,9 +21,10 @@ class PatientTaps(Taps):
         self._doubts: dict[str, tuple[tuple[int, ...], str, ValueError]] = {}
         self._refused = False
 
-    def _refuse(self, name: str, message: str) -> None:
+    def refuse(self, name: str, message: str) -> None:
+        """Leave a layer out, or raise for one that was asked for."""
         self._refused = True
-        super()._refuse(name, message)
+        super().refuse(name, message)
 
     def _resolve(self, name: str, tensor: torch.Tensor) -> OutputAxes | None:
         self._refused = False

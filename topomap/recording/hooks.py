@@ -13,7 +13,7 @@ from torch import nn
 
 from topomap._check import did_you_mean, listing
 from topomap.recording.axes import BATCH, NEURON, OutputAxes, find
-from topomap.recording.outputs import first_tensor
+from topomap.recording.outputs import change_first, first_tensor
 from topomap.recording.selection import unwrap
 from topomap.recording.tracer import AxisTracer, makes_neurons
 
@@ -111,6 +111,9 @@ class Taps:
         Layers that have to give one row per input; others are left out if they do not, with the reason in `skipped`.
     drop
         Called with a layer that gave one row per input in earlier batches and is left out from now on.
+    gradients
+        Hand on tensors that gradients can be taken of: the model goes on with copies, which a later module may change
+        in place.
     """
 
     model: nn.Module
@@ -119,6 +122,7 @@ class Taps:
     axis: Axis | None = None
     strict: Collection[str] = ()
     drop: Callable[[str], None] = lambda name: None
+    gradients: bool = False
     skipped: dict[str, str] = field(default_factory=dict)
     fired: set[str] = field(default_factory=set)
 
@@ -186,48 +190,56 @@ class Taps:
 
         return hook
 
-    def _tap(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+    def _tap(self, name: str) -> Callable[[nn.Module, Any, Any], Any]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
             call = self._counts.get(name, 0)
             self._counts[name] = call + 1
             self._trail = hash((self._trail, name))
             self.fired.add(name)
-            if name not in self.skipped:
-                self.take(name, call, module, output)
+            return None if name in self.skipped else self.take(name, call, module, output)
 
         return hook
 
-    def take(self, name: str, call: int, module: nn.Module, output: Any) -> None:
-        """Hand on what one call of a layer gave."""
+    def take(self, name: str, call: int, module: nn.Module, output: Any) -> Any:
+        """Hand on what one call of a layer gave; return what the model goes on with, or None for just that."""
         tensor, steps = first_tensor(output)
         if tensor is None:
-            self._refuse(name, f"layer {name!r} ({type(module).__name__}) gives no floating tensor to record.")
-            return
+            self.refuse(name, f"layer {name!r} ({type(module).__name__}) gives no floating tensor to record.")
+            return None
         if steps is not None:  # a packed sequence, which was padded with the batch first
             doubt = None if self.tracer is None else self.tracer.doubt(tensor)
             if doubt is not None:
-                self._refuse(name, f"the steps of layer {name!r} are a packed sequence: {doubt}")
-                return
+                self.refuse(name, f"the steps of layer {name!r} are a packed sequence: {doubt}")
+                return None
+            if self.gradients:
+                self.refuse(name, f"the steps of layer {name!r} are a packed sequence: reduce='aligned' cannot be had.")
+                return None
             axes: OutputAxes | None = OutputAxes(0, 2)
             steps = steps.to(tensor.device)
         else:
             axes = self._axes(name, tensor)
         if axes is None:
-            return
+            return None
         if tensor.shape[axes.batch] != self.n:
-            self._refuse(name, self._not_the_batch(name, tensor, axes.batch))
-            return
+            self.refuse(name, self._not_the_batch(name, tensor, axes.batch))
+            return None
         self._recorded.add(name)
+        instead = None
+        if self.gradients:
+            tensor = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
+            instead = change_first(output, lambda _: tensor.clone())
         if self.tracer is None:
             self.receive(Output(name, call, tensor, axes, steps))
-            return
+            return instead
         self.tracer.paused = True  # what is made of an output is no part of the model
         try:
             self.receive(Output(name, call, tensor, axes, steps))
         finally:
             self.tracer.paused = False
+        return instead
 
-    def _refuse(self, name: str, message: str) -> None:
+    def refuse(self, name: str, message: str) -> None:
+        """Leave a layer out, or raise for one that was asked for."""
         if name in self.strict:
             raise ValueError(message)
         self.skipped[name] = message
@@ -290,15 +302,15 @@ class Taps:
             return axes
         doubt = self.tracer.doubt(tensor)
         if doubt is not None:
-            self._refuse(name, f"the output of layer {name!r} has shape {tuple(tensor.shape)}: {doubt}")
+            self.refuse(name, f"the output of layer {name!r} has shape {tuple(tensor.shape)}: {doubt}")
             return None
         if self.tracer.is_constant(tensor):
-            self._refuse(
+            self.refuse(
                 name, f"the output of layer {name!r} is the same for all inputs: nothing in it comes from them."
             )
             return None
         if self.tracer.merged_batch(tensor) or self.n not in tensor.shape:
-            self._refuse(name, self._not_the_batch(name, tensor, None))
+            self.refuse(name, self._not_the_batch(name, tensor, None))
             return None
         known = find(self.tracer.known(tensor) or (), NEURON)
         what = "which axis is the neuron" if known is None else "which axis is the batch"

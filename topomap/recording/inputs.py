@@ -328,8 +328,8 @@ def image_of(batch: Batch) -> torch.Tensor | None:
     return None
 
 
-def predict(output: Any, n: int, logits: bool | Callable[[Any], torch.Tensor] = True) -> Prediction | None:
-    """Return predictions and confidences if the model's output is logits or probabilities of at least two classes."""
+def class_scores(output: Any, n: int, logits: bool | Callable[[Any], torch.Tensor] = True) -> torch.Tensor | None:
+    """Return the model's output if it is logits or probabilities of at least two classes, shape ``(n, n_classes)``."""
     if logits is False:
         return None
     if callable(logits):
@@ -342,9 +342,12 @@ def predict(output: Any, n: int, logits: bool | Callable[[Any], torch.Tensor] = 
         output = output[0]
     if not isinstance(output, torch.Tensor) or not output.is_floating_point() or output.ndim != 2:
         return None
-    if output.shape[0] != n or output.shape[1] < 2:
-        return None
-    x = output.detach().to(torch.float32)
+    return None if output.shape[0] != n or output.shape[1] < 2 else output
+
+
+def predict(scores: torch.Tensor) -> Prediction:
+    """Return predictions and confidences of logits or probabilities, shape ``(n, n_classes)``."""
+    x = scores.detach().to(torch.float32)
     given = ((x >= 0).all(dim=1) & ((x.sum(dim=1) - 1).abs() < 1e-3))[:, None]
     probabilities = torch.where(given, x, torch.softmax(x, dim=1))
     confidence, prediction = probabilities.max(dim=1)

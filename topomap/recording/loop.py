@@ -16,12 +16,14 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from topomap._check import listing, same_length, warn
+from topomap.recording.align import ALIGNED, Waiting, align, differentiable
 from topomap.recording.hooks import Output, Taps
 from topomap.recording.inputs import (
     Batch,
     BatchReader,
     Prediction,
     as_column,
+    class_scores,
     content_ids,
     image_of,
     make_thumbnails,
@@ -77,6 +79,7 @@ class Recording:
 
     def __post_init__(self) -> None:
         self._captured: list[tuple[str, int, Reduced]] = []
+        self._waiting: list[Waiting] = []
         self._masks = Masks()
         self._predicted: bool | None = None
         self._n_classes: int | None = None
@@ -108,9 +111,13 @@ class Recording:
         kept = batch.n if self.limit is None else min(batch.n, self.limit - start)
         self._label(batch, raw, start)
         output = self._forward(batch, raw, taps)
+        with self._gradients():
+            scores = class_scores(output, batch.n, self.logits)
+        columns = self._columns(batch, scores, kept)
+        if self._waiting:
+            self._align(scores if self._predicted else None, taps)
         self._captured.sort(key=lambda item: (order[item[0]], item[1]))
         values = to_host([reduced.values for *_, reduced in self._captured])
-        columns = self._columns(batch, output, kept)
         rows = []
         for (layer, call, reduced), array in zip(self._captured, values, strict=True):
             index = np.arange(batch.n) if reduced.rows is None else reduced.rows
@@ -147,23 +154,32 @@ class Recording:
             sided = batch.masks.two_sided or self.reader.two_sided
             batch.masks = replace(batch.masks, tokens=mask, n_tokens=mask.shape[1], two_sided=sided)
         self._masks = batch.masks.to(self.device)
-        self._start, self._captured = self.table.n, []
+        self._start = self.table.n
+        self._forget()
         with ExitStack() as stack:
             stack.enter_context(self._precision())
-            if self.inference_mode:
+            stack.enter_context(self._gradients())
+            if self.inference_mode and ALIGNED not in self.ways:
                 stack.enter_context(torch.inference_mode())
             if self.forward is not None:
                 moved = to_device(raw, self.device)
                 forward, inputs = self.forward, moved
-                return taps.run(lambda: forward(self.model, moved), inputs, batch.n, self._captured.clear)
+                return taps.run(lambda: forward(self.model, moved), inputs, batch.n, self._forget)
             args, kwargs = to_device(batch.args, self.device), to_device(batch.kwargs, self.device)
             try:
-                return taps.run(lambda: self.model(*args, **kwargs), (args, kwargs), batch.n, self._captured.clear)
+                return taps.run(lambda: self.model(*args, **kwargs), (args, kwargs), batch.n, self._forget)
             except RuntimeError as error:
                 clear = _of_bytes(batch, error)
                 if clear is None:
                     raise
                 raise clear from error
+
+    def _gradients(self) -> AbstractContextManager[Any]:
+        return differentiable(self.model) if ALIGNED in self.ways else nullcontext()
+
+    def _forget(self) -> None:
+        """Forget what the layers gave so far: the batch begins, or is repeated."""
+        self._captured, self._waiting = [], []
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.autocast is None:
@@ -187,12 +203,28 @@ class Recording:
             places = Places(tensor, output.axes, output.steps, uniform)
             if output.steps is None and len(places.shape) == 1:
                 places.hide(self._masks.of(output.layer, places.shape[0]))
-            for reduced in reduce_output(places, self.ways, output.layer):
+            if ALIGNED in self.ways and places.dims:
+                self._waiting.append(Waiting(output, places))
+            ways = [way for way in self.ways if way != ALIGNED or not places.dims]
+            for reduced in reduce_output(places, ways, output.layer):
                 self._captured.append((output.layer, output.call, reduced))
+
+    def _align(self, scores: torch.Tensor | None, taps: Taps) -> None:
+        """Shift the maps of this batch by the gradients of its predictions."""
+        if scores is None:
+            raise ValueError(
+                "reduce='aligned' takes the gradient of the predicted class's score, and this model's output is no "
+                "prediction: it must have shape (n, n_classes), with as many classes as there are names and labels. "
+                "Say where the scores are with logits=f(output), or record without 'aligned'."
+            )
+        waiting, self._waiting = self._waiting, []
+        with self._gradients():
+            self._captured += align(scores, waiting, taps.refuse)
 
     def drop(self, layer: str) -> None:
         """Forget a layer that stopped giving one row per input."""
         self._captured[:] = [item for item in self._captured if item[0] != layer]
+        self._waiting[:] = [one for one in self._waiting if one.output.layer != layer]
         self.sink.drop(layer)
 
     def _label(self, batch: Batch, raw: Any, start: int) -> None:
@@ -233,12 +265,12 @@ class Recording:
                 raise ValueError(f"label {int(label.max())} has no name: classes= names {len(self.classes)}.")
             self.classes = None
 
-    def _columns(self, batch: Batch, output: Any, kept: int) -> Columns:
+    def _columns(self, batch: Batch, scores: torch.Tensor | None, kept: int) -> Columns:
         columns = dict(batch.columns)
         label = batch.label
         if label is not None:
             columns = {"label": label, **columns}
-        found = predict(output, batch.n, self.logits)
+        found = None if scores is None else predict(scores)
         if self._fits(found, label) and found is not None:
             columns["prediction"], columns["confidence"] = found.prediction, found.confidence
             correct = None if label is None else found.correct(label)

@@ -84,8 +84,12 @@ def record(
     reduce
         One or several of ``"mean"``, ``"std"`` (ddof 0), ``"max"``, ``"min"``, ``"first"``, ``"last"``, ``"random"``
         (one seeded place per input) over the places of an output, that is positions or tokens; or ``"positions"`` or
-        ``"tokens"``: every place is a row. Layers without places are kept as they are, once, under the reduction
-        ``"none"``. Computed in float32 at least.
+        ``"tokens"``: every place is a row; or ``"aligned"``: the same after every input's map was shifted so that the
+        place that mattered most for its prediction is central (place ``size // 2`` of every axis), zeros shifted in.
+        That is the place where the gradient of the predicted class's score (the output's entry: a logit, or a
+        probability), in absolute value and averaged over neurons, is largest [1]_; a map without gradient stays. It
+        takes one backward pass per batch for all layers. Layers without places are kept as they are, once, under the
+        reduction ``"none"``. Computed in float32 at least.
     keep
         ``"values"``; ``"sparse"``: only the values that are not zero, for layers such as the latents of a sparse
         autoencoder, of which few are (below about a quarter); or ``"moments"``: streaming statistics whose memory does
@@ -137,7 +141,8 @@ def record(
     seed
         For the random places, the loader's shuffling, and the sketch of moments.
     inference_mode
-        False leaves gradients as the caller has them, for models that need them in their forward pass.
+        False leaves gradients as the caller has them, for models that need them in their forward pass. With
+        ``reduce="aligned"`` they are on.
     notes
         Whatever else should stand in ``run.provenance["notes"]``: where the weights and the data come from, say.
     progress
@@ -154,12 +159,17 @@ def record(
     ------
     ValueError
         For an unknown layer or one that never runs, a model from ``torch.jit``, an empty loader, labels of the wrong
-        length or in an order that nobody knows, an ambiguous neuron axis, NaN or infinite values. Nothing is left at
-        `to` then.
+        length or in an order that nobody knows, an ambiguous neuron axis, NaN or infinite values, predictions without
+        gradients where maps are to be aligned. Nothing is left at `to` then.
     OSError
         If no folder can be made at `to`, or the disk is full.
     KeyboardInterrupt
         On Ctrl-C. With `to`, the batches so far are there, marked as not complete.
+
+    References
+    ----------
+    .. [1] The alignment of the toolbox iNNtrospect, by the authors of: V. Krug, R. K. Ratul, C. Olson and S. Stober
+       (2023): Visualizing deep neural networks with topographic activation maps. HHAI. doi:10.3233/FAIA230080.
 
     Examples
     --------
@@ -242,7 +252,9 @@ def record(
             autocast=None if autocast is None else _precision(autocast),
             inference_mode=inference_mode,
         )
-        taps = PatientTaps(model, chosen.layers, recording.receive, axis, chosen.strict, recording.drop)
+        taps = PatientTaps(
+            model, chosen.layers, recording.receive, axis, chosen.strict, recording.drop, gradients="aligned" in ways
+        )
         interrupt: KeyboardInterrupt | None = None
         try:
             with generators_restored(loader), borrowed(model, device, seed) as where, taps:

@@ -91,7 +91,11 @@ class Places:
     @cached_property
     def moved(self) -> torch.Tensor:
         """A view of the tensor as ``(batch, *places, neurons)``."""
-        return self.tensor.permute(self.axes.batch, *self.dims, self.axes.neuron)
+        return self.moved_alike(self.tensor)
+
+    def moved_alike(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a view, like `moved`, of another tensor of the same shape."""
+        return tensor.permute(self.axes.batch, *self.dims, self.axes.neuron)
 
     @cached_property
     def real(self) -> NDArray[np.bool_] | None:
@@ -169,13 +173,16 @@ class Places:
             values[torch.from_numpy(counts == 0).to(device)] = torch.nan
         return Reduced(way, values, None, np.stack(index, axis=1).astype(np.int64))
 
-    def _every_place(self, way: str) -> Reduced:
+    def every_place(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return input and place of every row where all places are rows."""
         total = int(np.prod(self.shape))
         places = np.stack(np.unravel_index(np.arange(total), self.shape), axis=1).astype(np.int64)
-        rows = np.repeat(np.arange(self.n), total)
-        places = np.tile(places, (self.n, 1))
+        return np.repeat(np.arange(self.n), total), np.tile(places, (self.n, 1))
+
+    def _every_place(self, way: str) -> Reduced:
+        rows, places = self.every_place()
         values = torch.empty(self.moved.shape, dtype=torch.float32, device=self.tensor.device)
-        values = values.copy_(self.moved).reshape(self.n * total, -1)
+        values = values.copy_(self.moved).reshape(len(rows), -1)
         if self.mask is not None and self.real is not None:
             kept = self.real.ravel()
             values, rows, places = values[self.mask.reshape(-1)], rows[kept], places[kept]

@@ -6,7 +6,7 @@ from topomap.run.moments import GroupMoments, Moments
 from topomap.run.run import Record, Run, versions
 
 #: Reductions that keep several rows for one input.
-ROW_REDUCTIONS = ("positions", "tokens")
+ROW_REDUCTIONS = ("positions", "tokens", "aligned")
 
 __all__ = [
     "BLOCK_ROWS",

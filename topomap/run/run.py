@@ -27,7 +27,7 @@ _PACKAGES = (
 )
 
 #: Reductions of positions or tokens that leave a layer without them as it is.
-_SAME = ("none", "mean", "max", "min", "first", "last", "random", "positions", "tokens")
+_SAME = ("none", "mean", "max", "min", "first", "last", "random", "positions", "tokens", "aligned")
 
 
 @dataclass(frozen=True, eq=False)
