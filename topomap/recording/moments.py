@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy.linalg.blas import dsyrk, sgemm
 
 from topomap._check import at_least
-from topomap.recording.statistics import Grouping, Statistics
+from topomap.recording.statistics import Grouping
 from topomap.run import Moments, comparable, is_correct
+from topomap.run.statistics import Statistics
 
 #: Entries of a block of rows (16 MiB of float64), as long as it has between 256 and 1024 rows.
 BLOCK_ENTRIES = 1 << 21

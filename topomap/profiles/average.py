@@ -1,171 +1,15 @@
-"""Neuron Activation Profiles: what each group of inputs does to every neuron, on average."""
+"""profile(): the means of groups of inputs."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from topomap._check import at_least, choice, warn
-from topomap.groups import By, Groups, Key
+from topomap.groups import By, Groups
+from topomap.profiles.base import Float, Profiles
 from topomap.run import ROW_REDUCTIONS, Activations, Moments, versions
-
-if TYPE_CHECKING:
-    import xarray
-
-Float = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Profiles:
-    """Group means of one layer's neurons, and what is needed to judge them.
-
-    Parameters
-    ----------
-    values
-        Means per group after the contrast, in the units of the layer, shape ``(n_groups, n_neurons)``.
-    scale
-        What one unit of `scaled` is: each neuron's standard deviation over the inputs, shape ``(n_neurons,)``.
-    names, keys, by
-        The groups, as in `Groups`.
-    counts
-        Inputs per group, shape ``(n_groups,)``.
-    standard_errors
-        Of the group means, shape ``(n_groups, n_neurons)``; NaN for a group of one.
-    noise_floor
-        Half-width of the pointwise 95 % interval that group maps of shuffled labels would show, shape
-        ``(n_groups, n_neurons)``.
-    contrast, weights
-        What the means are shown against.
-    dead
-        Which neurons never vary, shape ``(n_neurons,)``.
-    n_rows
-        Number of inputs in all, those of no group among them.
-    layer, reduce
-        Which record the profiles were made from.
-    preset
-        The preset they were made with, None without one; under ``"krug2023"`` `scale` is 1, so that `scaled` are raw
-        values.
-    provenance
-        How they came about: the parameters of `profile`, versions, and the provenance of the recording.
-
-    Examples
-    --------
-    >>> acts = Activations.from_array([[0.0, 1.0], [2.0, 1.0], [4.0, 4.0]], label=["a", "a", "b"])
-    >>> profiles = profile(acts, by="label")
-    >>> profiles.names, profiles.counts.tolist()
-    (('a', 'b'), [2, 1])
-    >>> profiles.scaled.round(2)
-    array([[-0.92, -1.06], [ 0.92,  1.06]])
-    """
-
-    values: Float
-    scale: Float
-    names: tuple[str, ...]
-    keys: tuple[Key, ...]
-    by: tuple[str, ...]
-    counts: NDArray[np.int64]
-    standard_errors: Float
-    noise_floor: Float
-    contrast: str
-    weights: str
-    dead: NDArray[np.bool_]
-    n_rows: int
-    layer: str = "layer"
-    reduce: str = "none"
-    preset: str | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def n_neurons(self) -> int:
-        """Number of neurons."""
-        return int(self.values.shape[1])
-
-    @property
-    def scaled(self) -> Float:
-        """Values in units of `scale`, dead neurons 0; shape ``(n_groups, n_neurons)``."""
-        return self._in_scale(self.values)
-
-    @property
-    def scaled_noise(self) -> Float:
-        """The noise floor in units of `scale`, dead neurons 0; shape ``(n_groups, n_neurons)``."""
-        return self._in_scale(self.noise_floor)
-
-    def _in_scale(self, values: Float) -> Float:
-        usable = self.scale > 0
-        inverse = np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=usable)
-        return values * inverse
-
-    def linkage(self, groups: Sequence[int] | NDArray[Any] | None = None) -> Float:
-        """Return the dendrogram of the groups as SciPy's linkage matrix, shape ``(n_groups - 1, 4)``.
-
-        Average linkage of cosine distances with optimal leaf ordering (Bar-Joseph et al. 2001), as in Krug et al. 2023.
-
-        Parameters
-        ----------
-        groups
-            Positions of the groups to link; all by default. They are numbered in the order given.
-
-        Examples
-        --------
-        >>> acts = Activations.from_array([[0.0, 1.0], [2.0, 1.0], [4.0, 4.0]], label=["a", "b", "c"])
-        >>> profile(acts, by="label").linkage().shape
-        (2, 4)
-        """
-        from scipy.cluster.hierarchy import linkage
-        from scipy.spatial.distance import squareform
-
-        rows = self.scaled if groups is None else self.scaled[np.asarray(groups, dtype=np.int64)]
-        if len(rows) < 2:
-            return np.empty((0, 4))
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        unit = rows / np.where(norms == 0, 1, norms)
-        distance = np.maximum(1 - unit @ unit.T, 0)
-        np.fill_diagonal(distance, 0)
-        return np.asarray(linkage(squareform(distance, checks=False), "average", optimal_ordering=True))
-
-    def ordered(self, groups: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
-        """Return positions of groups in the order of the leaves of their own `linkage`; up to two as given."""
-        index = np.asarray(groups, dtype=np.int64)
-        if len(index) < 3:
-            return index
-        from scipy.cluster.hierarchy import leaves_list
-
-        return index[leaves_list(self.linkage(index))]
-
-    @cached_property
-    def order(self) -> NDArray[np.int64]:
-        """Positions of the groups along the leaves of their dendrogram, shape ``(n_groups,)``; see `linkage`."""
-        return self.ordered(np.arange(len(self.names)))
-
-    def to_xarray(self) -> xarray.Dataset:
-        """Return the profiles over the dimensions ``group`` and ``neuron``."""
-        import xarray
-
-        both = ("group", "neuron")
-        return xarray.Dataset(
-            {
-                "values": (both, self.values),
-                "standard_errors": (both, self.standard_errors),
-                "noise_floor": (both, self.noise_floor),
-                "scale": (("neuron",), self.scale),
-                "dead": (("neuron",), self.dead),
-                "count": (("group",), self.counts),
-            },
-            coords={"group": np.array(self.names, dtype=object)},
-            attrs={"layer": self.layer, "reduce": self.reduce, "contrast": self.contrast, "by": list(self.by)},
-        )
-
-    def __repr__(self) -> str:
-        where = self.layer if self.reduce == "none" else f"{self.layer}, {self.reduce}"
-        shown = ", ".join(f"{n} ({c})" for n, c in zip(self.names[:4], self.counts[:4], strict=True))
-        more = ", ..." if len(self.names) > 4 else ""
-        return f"Profiles({where} by {' x '.join(self.by)}: {shown}{more}; {self.n_neurons} neurons)"
 
 
 def profile(
@@ -228,7 +72,7 @@ def profile(
     >>> acts = Activations.from_array([[0.0, 1.0], [2.0, 1.0], [4.0, 4.0]], label=["a", "a", "b"])
     >>> profiles = profile(acts, by="label")
     >>> profiles
-    Profiles(layer by label: a (2), b (1); 2 neurons)
+    Profiles(layer by label: a (2), b (1); 2 of fewer than 5 inputs; 2 neurons)
     >>> profiles.values
     array([[-1.5, -1.5], [ 1.5,  1.5]])
     """

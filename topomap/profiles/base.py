@@ -1,0 +1,211 @@
+"""Profiles: group means, and what is needed to judge them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from topomap.groups import Key
+
+if TYPE_CHECKING:
+    import xarray
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Profiles:
+    """Group means of one layer's neurons, and what is needed to judge them.
+
+    Parameters
+    ----------
+    values
+        Means per group after the contrast, in the units of the layer, shape ``(n_groups, n_neurons)``, or ``(n_groups,
+        n_places, n_neurons)`` where places are kept. 0 for a group without inputs, whatever the contrast.
+    scale
+        What one unit of `scaled` is: each neuron's standard deviation over the inputs, shape ``(n_neurons,)``.
+    names, keys, by
+        The groups, as in `Groups`.
+    counts
+        Inputs per group, shape ``(n_groups,)``.
+    standard_errors
+        Of the group means, shape of `values`; NaN for a group of one.
+    noise_floor
+        Half-width of the pointwise 95 % interval that group maps of shuffled labels would show, shape of `values`.
+    contrast, weights
+        What the means are shown against: ``"mean"``, ``"none"``, ``"rest"`` or the name of a group.
+    dead
+        Which neurons never vary, shape ``(n_neurons,)``.
+    n_rows
+        Number of inputs in all, those of no group among them.
+    min_size
+        Groups of fewer inputs are `small`: kept, and greyed in figures.
+    n_ungrouped
+        Number of inputs in no group, because a value is missing in a column, say.
+    places
+        Which positions or tokens the values are of, shape ``(n_places, n_axes)``, where they are kept.
+    place_counts
+        Inputs per group that have the place, shape ``(n_groups, n_places)``; they differ where places are masked.
+    pooled
+        The profiles of each input's mean over its places, where they are kept; see `over_places`.
+    layer, reduce
+        Which record the profiles were made from.
+    preset
+        The preset they were made with, None without one; under ``"krug2023"`` `scale` is 1, so that `scaled` are raw
+        values.
+    provenance
+        How they came about: the parameters of `profile`, versions, and the provenance of the recording.
+
+    Examples
+    --------
+    >>> from topomap.profiles import profile
+    >>> from topomap.run import Activations
+    >>> acts = Activations.from_array([[0.0, 1.0], [2.0, 1.0], [4.0, 4.0]], label=["a", "a", "b"])
+    >>> profiles = profile(acts, by="label")
+    >>> profiles.names, profiles.counts.tolist()
+    (('a', 'b'), [2, 1])
+    >>> profiles.scaled.round(2)
+    array([[-0.92, -1.06], [ 0.92,  1.06]])
+    """
+
+    values: Float
+    scale: Float
+    names: tuple[str, ...]
+    keys: tuple[Key, ...]
+    by: tuple[str, ...]
+    counts: NDArray[np.int64]
+    standard_errors: Float
+    noise_floor: Float
+    contrast: str
+    weights: str
+    dead: NDArray[np.bool_]
+    n_rows: int
+    layer: str = "layer"
+    reduce: str = "none"
+    preset: str | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    min_size: int = 5
+    n_ungrouped: int = 0
+    places: NDArray[np.int64] | None = None
+    place_counts: NDArray[np.int64] | None = None
+    pooled: Profiles | None = field(default=None, repr=False)
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons."""
+        return int(self.values.shape[-1])
+
+    @property
+    def small(self) -> NDArray[np.bool_]:
+        """Which groups have fewer than `min_size` inputs, shape ``(n_groups,)``."""
+        return np.asarray(self.counts < self.min_size)
+
+    @property
+    def scaled(self) -> Float:
+        """Values in units of `scale`, dead neurons 0."""
+        return self._in_scale(self.values)
+
+    @property
+    def scaled_noise(self) -> Float:
+        """The noise floor in units of `scale`, dead neurons 0."""
+        return self._in_scale(self.noise_floor)
+
+    def _in_scale(self, values: Float) -> Float:
+        usable = self.scale > 0
+        inverse = np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=usable)
+        return np.asarray(values * inverse)
+
+    def over_places(self) -> Profiles:
+        """Return the profiles of each input's mean over its places, of two dimensions; themselves if they have none.
+
+        Where every input has every place that is the mean of `values` over places. Standard errors, noise floor and
+        scale are those of the inputs' means, which those of single places cannot give.
+        """
+        if self.places is None:
+            return self
+        assert self.pooled is not None  # profile() keeps both
+        return self.pooled
+
+    def linkage(self, groups: Sequence[int] | NDArray[Any] | None = None) -> Float:
+        """Return the dendrogram of the groups as SciPy's linkage matrix, shape ``(n_groups - 1, 4)``.
+
+        Average linkage of cosine distances with optimal leaf ordering (Bar-Joseph et al. 2001), as in Krug et al. 2023.
+
+        Parameters
+        ----------
+        groups
+            Positions of the groups to link; all by default. They are numbered in the order given.
+
+        Examples
+        --------
+        >>> from topomap.profiles import profile
+        >>> from topomap.run import Activations
+        >>> acts = Activations.from_array([[0.0, 1.0], [2.0, 1.0], [4.0, 4.0]], label=["a", "b", "c"])
+        >>> profile(acts, by="label").linkage().shape
+        (2, 4)
+        """
+        from scipy.cluster.hierarchy import linkage
+        from scipy.spatial.distance import squareform
+
+        rows = self.scaled.reshape(len(self.names), -1)
+        rows = rows if groups is None else rows[np.asarray(groups, dtype=np.int64)]
+        if len(rows) < 2:
+            return np.empty((0, 4))
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        unit = rows / np.where(norms == 0, 1, norms)
+        distance = np.maximum(1 - unit @ unit.T, 0)
+        np.fill_diagonal(distance, 0)
+        return np.asarray(linkage(squareform(distance, checks=False), "average", optimal_ordering=True))
+
+    def ordered(self, groups: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
+        """Return positions of groups in the order of the leaves of their own `linkage`; up to two as given."""
+        index = np.asarray(groups, dtype=np.int64)
+        if len(index) < 3:
+            return index
+        from scipy.cluster.hierarchy import leaves_list
+
+        return np.asarray(index[leaves_list(self.linkage(index))])
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Positions of the groups along the leaves of their dendrogram, shape ``(n_groups,)``; see `linkage`."""
+        return self.ordered(np.arange(len(self.names)))
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return the profiles over the dimensions ``group`` and ``neuron``, and ``place`` where places are kept."""
+        import xarray
+
+        dims = ("group", "neuron") if self.places is None else ("group", "place", "neuron")
+        data: dict[str, Any] = {
+            "values": (dims, self.values),
+            "standard_errors": (dims, self.standard_errors),
+            "noise_floor": (dims, self.noise_floor),
+            "scale": (("neuron",), self.scale),
+            "dead": (("neuron",), self.dead),
+            "count": (("group",), self.counts),
+            "small": (("group",), self.small),
+        }
+        if self.places is not None:
+            data["places"] = (("place", "axis"), self.places)
+            data["place_count"] = (("group", "place"), self.place_counts)
+        attrs = {name: getattr(self, name) for name in ("layer", "reduce", "contrast", "weights", "n_ungrouped")}
+        coords = {"group": np.array(self.names, dtype=object)}
+        return xarray.Dataset(data, coords=coords, attrs={**attrs, "by": list(self.by)})
+
+    def __repr__(self) -> str:
+        where = self.layer if self.reduce == "none" else f"{self.layer}, {self.reduce}"
+        shown = ", ".join(f"{n} ({c})" for n, c in zip(self.names[:4], self.counts[:4], strict=True))
+        more = f", ... {len(self.names) - 4} more" if len(self.names) > 4 else ""
+        notes = [
+            f"{int(self.small.sum())} of fewer than {self.min_size} inputs" if self.small.any() else "",
+            f"{self.n_ungrouped} inputs in none" if self.n_ungrouped else "",
+            f"{len(self.places)} places" if self.places is not None else "",
+            f"{self.n_neurons} neurons",
+        ]
+        notes = [note for note in notes if note]
+        return f"Profiles({where} by {' x '.join(self.by)}: {shown}{more}; {'; '.join(notes)})"
