@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from topomap._check import TopomapWarning
     from topomap.groups import Groups
-    from topomap.layout import Layout, embed, embed_jointly
+    from topomap.layout import Layout, Projection, embed, embed_jointly, project_inputs
     from topomap.patterns import (
         PatternCard,
         PatternLinks,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         plot_inputs,
         plot_layout,
         plot_profiles,
+        plot_projection,
         plot_topomap,
         save_figure,
     )
@@ -89,6 +90,8 @@ _ROOMS = {
     "Layout": "layout",
     "embed": "layout",
     "embed_jointly": "layout",
+    "Projection": "layout",
+    "project_inputs": "layout",
     "Surface": "surface",
     "Comparison": "quality",
     "compare_layouts": "quality",
@@ -103,6 +106,7 @@ _ROOMS = {
     "plot_inputs": "plot",
     "plot_layout": "plot",
     "plot_profiles": "plot",
+    "plot_projection": "plot",
     "plot_topomap": "plot",
     "save_figure": "plot",
 }
@@ -119,6 +123,7 @@ __all__ = [
     "PatternReport",
     "Patterns",
     "Profiles",
+    "Projection",
     "Quality",
     "Run",
     "Similarity",
@@ -146,8 +151,10 @@ __all__ = [
     "plot_inputs",
     "plot_layout",
     "plot_profiles",
+    "plot_projection",
     "plot_topomap",
     "profile",
+    "project_inputs",
     "record",
     "save_figure",
     "save_run",

@@ -5,6 +5,7 @@ from topomap.layout.forces import Force, Graph, Swarm
 from topomap.layout.joint import embed_jointly
 from topomap.layout.methods import FEWEST, embed
 from topomap.layout.neighbors import TSNE, UMAP
+from topomap.layout.project import Projection, project_inputs
 from topomap.layout.som import SOM
 from topomap.layout.som_batch import BatchSOM
 from topomap.layout.spectral import MDS, PCA, Random
@@ -22,9 +23,11 @@ __all__ = [
     "Force",
     "Graph",
     "Layout",
+    "Projection",
     "Random",
     "Spread",
     "Swarm",
     "embed",
     "embed_jointly",
+    "project_inputs",
 ]

@@ -7,6 +7,7 @@ leave matplotlib's settings alone; `save_figure` saves.
 from topomap.plot.inputs import plot_inputs
 from topomap.plot.layout import plot_layout
 from topomap.plot.profiles import plot_profiles
+from topomap.plot.projection import plot_projection
 from topomap.plot.quality import plot_comparison, plot_costs
 from topomap.plot.save import save_figure
 from topomap.plot.topomap import plot_topomap
@@ -17,6 +18,7 @@ __all__ = [
     "plot_inputs",
     "plot_layout",
     "plot_profiles",
+    "plot_projection",
     "plot_topomap",
     "save_figure",
 ]
