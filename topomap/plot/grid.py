@@ -23,7 +23,8 @@ MARGIN, GAP, LARGEST = 0.08, 0.09, 2.6
 #: Height of a line of a title and of small text in inches.
 LINE, SMALL_LINE = style.TITLE * 1.2 / 72, style.SMALL * 1.2 / 72
 
-_BAR = 0.09
+#: Thickness of the colour bar, and the colour of lines that separate.
+_BAR, _RULE = 0.09, "#dcdcdc"
 
 
 class Page:
@@ -70,6 +71,21 @@ class Page:
         """Write at a place."""
         place = (x / self.width, 1 - y / self.height)
         self.figure.text(*place, text, fontsize=size, color=color, parse_math=False, **options)
+
+    def dot(self, x: float, y: float, color: str) -> None:
+        """Draw a dot as large as a letter."""
+        from matplotlib.lines import Line2D
+
+        place = ([x / self.width], [1 - y / self.height])
+        mark = Line2D(*place, marker="o", markersize=4.5, color=color, markeredgewidth=0, linestyle="none")
+        self.figure.add_artist(mark)
+
+    def rule(self, x0: float, y0: float, x1: float, y1: float | None = None) -> None:
+        """Draw a faint line, level unless it is told where to end."""
+        from matplotlib.lines import Line2D
+
+        ends = ([x0 / self.width, x1 / self.width], [1 - y / self.height for y in (y0, y0 if y1 is None else y1)])
+        self.figure.add_artist(Line2D(*ends, color=_RULE, linewidth=0.5, solid_capstyle="butt", zorder=0))
 
 
 @dataclass(frozen=True)
@@ -118,6 +134,7 @@ def make_grid(
     caption: str,
     bar: bool,
     colors: Sequence[str] | None = None,
+    marks: Sequence[str] | None = None,
     aside: float = 0.0,
 ) -> Grid:
     """Lay the figure out and write its titles, texts and caption.
@@ -138,6 +155,8 @@ def make_grid(
         Whether there is a colour bar.
     colors
         Of the titles.
+    marks
+        Colours of dots before the titles.
     aside
         Side of a square left of the maps, in inches; 0 for none.
     """
@@ -146,7 +165,8 @@ def make_grid(
     first = aside + 2 * GAP if aside else 0.0
     side = min((width - first - 2 * MARGIN - (columns - 1) * GAP) / columns, LARGEST)
     left = first + (width - first - columns * side - (columns - 1) * GAP) / 2
-    texts = [title_lines(name, note, side * 72 - 2, style.TITLE) for name, note in titles]
+    spare = 2 if marks is None else 14
+    texts = [title_lines(name, note, side * 72 - spare, style.TITLE) for name, note in titles]
     tall = max(len(lines) for lines in texts) * LINE + 0.03
     quotes = [_quote(text, side * 72) for text in words] if words is not None else []
     quote = max((len(lines) for lines in quotes), default=0) * SMALL_LINE + (0.04 if quotes else 0)
@@ -162,6 +182,9 @@ def make_grid(
         middle = {"ha": "center", "va": "bottom", "linespacing": 1.15}
         weight = "bold" if color == style.WRONG else "normal"
         page.write(x + side / 2, y + tall - 0.03, "\n".join(texts[i]), style.TITLE, color, fontweight=weight, **middle)
+        if marks is not None:
+            start = x + side / 2 - text_width(texts[i][0], style.TITLE) / 144 - 0.06
+            page.dot(start, y + tall - 0.03 - (len(texts[i]) - 0.5) * LINE, marks[i])
         y += tall
         if quotes:
             quoted = {"style": "italic", **middle}

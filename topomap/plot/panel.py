@@ -33,8 +33,8 @@ Array = NDArray[Any]
 #: More dots than this make a map grey.
 MOST_DOTS = 600
 
-#: How much colour is left below the noise floor.
-FADED = 0.25
+#: How much colour is left below the noise floor, and in a map that is not to be read.
+FADED, PALE = 0.25, 0.35
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,8 +205,9 @@ def draw_map(
     mask: Array | None = None,
     borders: Similarity | None = None,
     doubt: NDArray[np.float32] | None = None,
+    pale: bool = False,
 ) -> AxesImage:
-    """Draw one painted field with its lines and dots into axes; return the image."""
+    """Draw one painted field with its lines and dots into axes, pale if it is not to be read; return the image."""
     from matplotlib.patches import PathPatch
 
     frame = 1.035 if outline else 1.0
@@ -217,11 +218,14 @@ def draw_map(
         ax.add_patch(PathPatch(ground.outline, facecolor=style.EMPTY, edgecolor="none", zorder=0.5))
     if noise is not None:  # what the faded colours are mixed with
         ax.add_patch(PathPatch(ground.border, facecolor="white", edgecolor="none", zorder=0.6))
+    opacity = None if noise is None else fade(field, noise)
+    if pale:
+        opacity, contours = PALE * (np.ones(field.shape) if opacity is None else opacity), 0
     image = ax.imshow(
         np.ma.masked_invalid(field),
         cmap=scale.cmap,
         norm=scale.norm,
-        alpha=None if noise is None else fade(field, noise),
+        alpha=opacity,
         extent=ground.surface.extent,
         origin="upper",
         interpolation="bilinear" if ground.smooth and ground.surface.interpolation == "linear" else "nearest",
@@ -241,10 +245,8 @@ def draw_map(
     if contours:
         _contours(ax, ground, field, noise, scale.levels(contours), size)
     if outline:
-        line = 0.8 if size > 120 else 0.6
-        ax.add_patch(
-            PathPatch(ground.outline, facecolor="none", edgecolor=style.INK, linewidth=line, zorder=4, clip_on=False)
-        )
+        line = {"linewidth": 0.8 if size > 120 else 0.6, "edgecolor": style.DEAD if pale else style.INK}
+        ax.add_patch(PathPatch(ground.outline, facecolor="none", zorder=4, clip_on=False, **line))
     draw_dots(ax, ground.layout, size, dots, mask)
     return image
 

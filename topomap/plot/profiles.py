@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topomap._check import choice, instance_of, same_length, unknown
-from topomap.layout import Layout
+from topomap.groups import Groups
+from topomap.layout import Layout, Projection
 from topomap.layout.regions import Region
 from topomap.plot import style
-from topomap.plot.certainty import describe_doubt, paint_doubt
-from topomap.plot.grid import arrows, choose_columns, choose_width, describe, make_grid, neurons, show_picture
+from topomap.plot.captions import caption_of, count_of, medians, reference_of, title_of, unit_of
+from topomap.plot.certainty import paint_doubt
+from topomap.plot.examples import Examples, pictures_of
+from topomap.plot.grid import choose_columns, choose_width, make_grid, show_picture
 from topomap.plot.panel import Dots, Ground, check_marks, draw_bar, draw_map
+from topomap.plot.projection import describe_projection, draw_projection
+from topomap.plot.table import arrange_table, make_table
+from topomap.plot.tree import choose_tree, make_tree
 from topomap.profiles import Profiles
 from topomap.quality import Stability
-from topomap.run import Activations, Inputs
 from topomap.similarity import Similarity
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure, SubFigure
 
-Examples = Activations | Inputs | Mapping[str, Any]
+#: How the maps of a figure can stand.
+ARRANGEMENTS = ("grid", "matrix", "tree")
 
 #: More groups than this are illegible in one figure.
 MOST_GROUPS = 100
@@ -45,11 +51,13 @@ def plot_profiles(
     *,
     ax: Sequence[Any] | NDArray[Any] | None = None,
     groups: Sequence[str] | None = None,
+    arrange: Literal["grid", "matrix", "tree"] | None = None,
     order: Literal["dendrogram", "given"] = "dendrogram",
     columns: int | None = None,
     width: Literal["single", "double"] | float | None = None,
     examples: Examples | None = None,
     example: Literal["first", "mean"] = "first",
+    projection: Projection | None = None,
     limits: style.Limits = None,
     cmap: str | Colormap | None = None,
     noise: bool | None = None,
@@ -70,7 +78,9 @@ def plot_profiles(
     """Paint the mean activation of each group, all on one colour scale.
 
     Neurons are scaled to their own standard deviation, and the maps are faded where they stay below the noise floor:
-    what the map of a group of this size would show if labels meant nothing.
+    what the map of a group of this size would show if labels meant nothing. Groups of too few inputs are pale and
+    titled in grey, and do not set the scale. Profiles against one group (``profile(acts, by, contrast="dog")``) are
+    painted as differences from it.
 
     Parameters
     ----------
@@ -83,18 +93,28 @@ def plot_profiles(
         Given axes get titles and one colour bar, and no caption.
     groups
         Names of the groups to draw; all by default. The scale is that of the groups drawn.
+    arrange
+        ``"grid"``: row by row. ``"matrix"``: groups by two columns as rows and columns of maps, counts in each cell,
+        empty where there are no such inputs: labels over predictions (a confusion matrix), correct over wrong with a
+        column per class, or any other two, the first as rows. ``"tree"``: at the leaves of a dendrogram of the
+        profiles (average linkage, cosine distance). By default a matrix for these two error modes of Krug et al. 2023,
+        unless groups, axes, examples or a projection are given, and a grid for all others.
     order
-        Groups along the leaves of a dendrogram of their profiles, or as given.
+        Groups along the leaves of a dendrogram of their profiles, or as given. In a matrix, classes along that of
+        their correctly predicted inputs.
     columns
         Maps per row.
     width
-        Of the figure: ``"single"`` (3.5 in) or ``"double"`` (7.2 in) column, or inches; single for up to three groups.
+        Of the figure: ``"single"`` (3.5 in) or ``"double"`` (7.2 in) column, or inches; single for up to three groups,
+        and for trees of up to five or of more than thirteen, whose maps stand below each other.
     examples
         For a picture above each map: the activations or inputs that the profiles were made from (with
         thumbnails), or a mapping from group names to pictures ``(height, width[, 3])``.
     example
         Which picture: the group's ``"first"`` input (correctly classified, where that is known), or the ``"mean"`` of
         its pictures.
+    projection
+        From `project_inputs`: the inputs as dots, left of a grid of maps, coloured by group as the marks of the titles.
     noise
         Whether to fade what is below the noise floor and mark its median on the colour bar, or the range of the groups'
         medians where they differ by more than a fifth (small groups have a higher floor). True by default. Plain means
@@ -118,8 +138,9 @@ def plot_profiles(
     Raises
     ------
     ValueError
-        If a group does not exist, there are more than 100 groups for one figure, the layout has another number of
-        neurons, or an option is unknown.
+        If a group does not exist, there are more than 100 groups for one figure, a matrix is asked of groups that are
+        not by two columns, the layout has another number of neurons, or an option is unknown or does not go with
+        another.
 
     Examples
     --------
@@ -138,6 +159,12 @@ def plot_profiles(
     choice("example", example, ("first", "mean"))
     if preset is not None:
         choice("preset", preset, ("krug2023",))
+    if arrange is None:
+        plain = groups is None and ax is None and examples is None and projection is None
+        arrange = arrangement_of(profiles) if plain else "grid"
+    choice("arrange", arrange, ARRANGEMENTS)
+    profiles = profiles.over_places()
+    _check_parts(arrange, order, ax=ax, examples=examples, projection=projection)
     given = {
         "limits": limits, "cmap": cmap, "noise": noise, "contours": contours, "outline": outline, "dots": dots,
         "region": region, "interpolation": interpolation, "extrapolate": extrapolate, "resolution": resolution,
@@ -146,36 +173,51 @@ def plot_profiles(
     check_marks(layout, look["contours"], look["dots"], mask, borders, certainty)
     place = {name: look[name] for name in ("region", "resolution", "interpolation", "extrapolate")}
     ground = Ground.of(layout, **place, smooth=preset is None)
-    chosen = _choose(profiles, groups, order, most=MOST_GROUPS if ax is None else None)
+    chosen = _choose(profiles, groups, most=MOST_GROUPS if ax is None else None)
+    table = arrange_table(profiles, chosen, order) if arrange == "matrix" else None
+    tree = profiles.linkage(chosen) if arrange == "tree" else None
+    if tree is not None or (table is None and order == "dendrogram" and groups is None):
+        chosen = profiles.ordered(chosen)
     raw = preset is not None or profiles.preset is not None
     values = ground.values((profiles.values if raw else profiles.scaled)[chosen], "profiles", n_maps=True)
     live = ~(profiles.dead | layout.dead)
-    scale = style.scale(values, look["limits"], look["cmap"], live=live)
+    small = profiles.small[chosen]
+    # One input of a group of three may reach far, which must not take the colours from the groups that count.
+    scale = style.scale(values if small.all() else values[~small], look["limits"], look["cmap"], live=live)
     fades = look["noise"] and profiles.contrast != "none"
     floor = (profiles.noise_floor if raw else profiles.scaled_noise)[chosen] if fades else None
     names = [profiles.names[i] for i in chosen]
-    titles = [(name, f"n = {profiles.counts[i]:,}") for name, i in zip(names, chosen, strict=True)]
-    pictures = None if examples is None else _pictures(profiles, names, examples, example)
-    unit = "raw activation" if raw else "standard deviations of each neuron"
-    label = f"{'activation' if profiles.contrast == 'none' else 'difference from the mean group'}\n({unit})"
+    titles = [title_of(profiles, i) for i in chosen]
+    colors = [style.QUIET if few else style.INK for few in small]
+    pictures = None if examples is None else pictures_of(profiles, names, examples, example)
+    members = None if projection is None else _members(profiles, projection)
     fields = ground.paint(values)
     floors = None if floor is None else ground.paint(ground.values(floor, "the noise floor", n_maps=True))
     doubt = None if certainty is None else paint_doubt(ground, certainty)
+    text = ""
+    if caption is True:
+        about: dict[str, Any] = {"raw": raw, "dots": look["dots"] is not False, "small": small, "certainty": certainty}
+        more = _more(arrange, projection)
+        text = caption_of(profiles, layout, values, floor, scale, **about, more=more)
+    elif isinstance(caption, str):
+        text = caption
+    bar = None
     if ax is None:
-        inches = choose_width(width, len(chosen))
-        text = (
-            caption
-            if isinstance(caption, str)
-            else _caption(profiles, layout, values, floor, scale, raw, live, look["dots"] is not False, certainty)
-        )
-        grid = make_grid(
-            titles,
-            width=inches,
-            columns=choose_columns(len(chosen), inches, columns),
-            pictures=pictures is not None,
-            caption=text if caption else "",
-            bar=colorbar,
-        )
+        foot: dict[str, Any] = {"caption": text, "bar": colorbar}
+        if table is not None:
+            inches = choose_width(width, len(table.columns))
+            notes = [count_of(profiles, i) for i in chosen]
+            grid = make_table(table, notes, colors, width=inches, columns=columns, **foot)
+        elif tree is not None:
+            inches, across = choose_tree(len(chosen), width)
+            grid = make_tree(tree, titles, colors, width=inches, across=across, **foot)
+        else:
+            inches = choose_width("double" if width is None and projection is not None else width, len(chosen))
+            aside = 0.36 * inches if projection is not None else 0.0
+            marks = style.categorical(len(chosen)) if projection is not None else None
+            columns = choose_columns(len(chosen), inches - aside, columns)
+            parts: dict[str, Any] = {"pictures": pictures is not None, "colors": colors, "marks": marks, "aside": aside}
+            grid = make_grid(titles, width=inches, columns=columns, **parts, **foot)
         maps, bar = [panel.map for panel in grid.panels], grid.bar
         figure: Figure | SubFigure = grid.figure
         for panel, picture in zip(grid.panels, pictures or [], strict=False):
@@ -184,14 +226,14 @@ def plot_profiles(
                 panel.picture.set_axis_off()
             else:
                 show_picture(panel.picture, picture)
+        if projection is not None and grid.aside is not None:
+            draw_projection(grid.aside, projection, members, names)
     else:
         maps = list(np.ravel(np.asarray(ax, dtype=object)))
         same_length("ax", len(maps), "group", len(chosen))
-        if pictures is not None:
-            raise ValueError("examples need a figure of their own: leave ax or examples out.")
-        figure, bar = maps[0].figure, None
-        for axes, (name, note) in zip(maps, titles, strict=True):
-            axes.set_title(f"{name} ({note})", fontsize=style.TITLE, color=style.INK, pad=2, parse_math=False)
+        figure = maps[0].figure
+        for axes, (name, note), color in zip(maps, titles, colors, strict=True):
+            axes.set_title(f"{name} ({note})", fontsize=style.TITLE, color=color, pad=2, parse_math=False)
     for i, axes in enumerate(maps):
         image = draw_map(
             axes,
@@ -205,16 +247,54 @@ def plot_profiles(
             mask=mask,
             borders=borders,
             doubt=doubt,
+            pale=bool(small[i]),
         )
     if colorbar:
-        across: Literal["vertical", "horizontal"] = "vertical" if bar is None else "horizontal"
-        draw_bar(figure, bar or maps, image, scale, label, orientation=across, noise=_medians(floor, live))
+        along: Literal["vertical", "horizontal"] = "vertical" if bar is None else "horizontal"
+        band = medians(floor if floor is None or small.all() else floor[~small], live)
+        draw_bar(figure, bar or maps, image, scale, unit_of(profiles, raw), orientation=along, noise=band)
     return figure
 
 
-def _choose(profiles: Profiles, groups: Sequence[str] | None, order: str, most: int | None) -> NDArray[np.int64]:
-    """Return the groups to draw as positions, in the order to draw them in."""
-    index = np.arange(len(profiles.names))
+def arrangement_of(profiles: Profiles) -> Literal["grid", "matrix"]:
+    """Return how profiles are arranged by default: error modes as a matrix, all others as a grid."""
+    error_modes = len(profiles.by) == 2 and ("correct" in profiles.by or set(profiles.by) == {"label", "prediction"})
+    return "matrix" if error_modes else "grid"
+
+
+def _check_parts(arrange: str, order: str, **parts: Any) -> None:
+    """Refuse what only a grid of its own has room for, and an order for a tree, which has its own."""
+    given = [name for name, value in parts.items() if value is not None]
+    if given and arrange != "grid":
+        raise ValueError(f"{given[0]} goes with arrange='grid'; got arrange={arrange!r}: leave one of them out.")
+    if len(given) > 1 and "ax" in given:
+        raise ValueError(f"{given[1]} needs a figure of its own: leave ax or {given[1]} out.")
+    if arrange == "tree" and order != "dendrogram":
+        raise ValueError("arrange='tree' draws groups in the order of its leaves: leave order out.")
+
+
+def _members(profiles: Profiles, projection: Projection) -> Groups:
+    """Return the groups of the projected inputs."""
+    instance_of("projection", projection, Projection, "Make one with tm.project_inputs(acts).")
+    if not profiles.by or any(column not in projection.inputs.columns for column in profiles.by):
+        raise ValueError(
+            f"the projected inputs have no column {' x '.join(profiles.by)!r} to colour them by: profile by a column, "
+            "which acts.with_labels(name=values) adds."
+        )
+    return projection.groups(profiles.by)
+
+
+def _more(arrange: str, projection: Projection | None) -> str:
+    """Return what the caption says of the arrangement."""
+    if arrange == "tree":
+        return "Dendrogram: average linkage of the maps' cosine distances"
+    return "" if projection is None else f"Left: {describe_projection(projection)}"
+
+
+def _choose(profiles: Profiles, groups: Sequence[str] | None, most: int | None) -> NDArray[np.int64]:
+    """Return the groups to draw as positions."""
+    # The map of what all others are shown against is empty.
+    index = np.flatnonzero([name != reference_of(profiles) for name in profiles.names])
     if groups is not None:
         if isinstance(groups, str):
             groups = [groups]
@@ -229,87 +309,4 @@ def _choose(profiles: Profiles, groups: Sequence[str] | None, order: str, most: 
             f"one figure shows at most {most} groups; got {len(index)} by {' x '.join(profiles.by) or 'groups'}. "
             "Name those to draw with groups=[...], or profile by a coarser column."
         )
-    if order == "dendrogram" and groups is None:
-        return profiles.order
     return index
-
-
-def _medians(floor: NDArray[np.float64] | None, live: NDArray[np.bool_]) -> tuple[float, float] | None:
-    """Return the smallest and the largest group's median noise floor; twice that of all where groups hardly differ."""
-    if floor is None or not live.any():
-        return None
-    groups = np.median(floor[:, live], axis=1)
-    low, high = float(groups.min()), float(groups.max())
-    if high <= 1.2 * low:
-        low = high = float(np.median(floor[:, live]))
-    return low, high
-
-
-def _pictures(profiles: Profiles, names: list[str], examples: Examples, example: str) -> list[NDArray[Any] | None]:
-    """Return one picture per group, None for groups without."""
-    if isinstance(examples, Mapping):
-        for name in examples:
-            if name not in profiles.names:
-                raise unknown("examples: group", name, profiles.names)
-        return [np.asarray(examples[name]) if name in examples else None for name in names]
-    inputs = examples if isinstance(examples, Inputs) else examples.inputs
-    if inputs.thumbnails is None:
-        raise ValueError(
-            "examples have no thumbnails: record with thumbnails=True, or pass a mapping from group names to pictures."
-        )
-    if any(column not in inputs.columns for column in profiles.by):
-        raise ValueError(
-            f"examples have no column {' x '.join(profiles.by)!r} to tell the groups by: "
-            "pass a mapping from group names to pictures."
-        )
-    # One row per input that was grouped, so that rows of one group are inputs of it.
-    table = Activations(np.zeros((len(inputs), 0), dtype=np.float32), inputs)
-    members = table.groups(profiles.by)
-    used = np.arange(len(inputs)) if isinstance(examples, Inputs) else np.unique(np.asarray(examples.rows))
-    correct = inputs.correct
-    pictures: list[NDArray[Any] | None] = []
-    for name in names:
-        rows = np.intersect1d(members.rows_of(name), used) if name in members.names else np.empty(0, dtype=np.int64)
-        if not len(rows):
-            pictures.append(None)
-        elif example == "mean":
-            total = sum(np.asarray(inputs.thumbnails[int(row)], dtype=np.float64) for row in rows)
-            pictures.append(np.clip(np.rint(np.asarray(total) / len(rows)), 0, 255).astype(np.uint8))
-        else:
-            right = rows if correct is None else rows[np.asarray(correct[rows] == 1)]
-            pictures.append(np.asarray(inputs.thumbnails[int((right if len(right) else rows)[0])]))
-    return pictures
-
-
-def _caption(
-    profiles: Profiles,
-    layout: Layout,
-    values: NDArray[np.float64],
-    floor: NDArray[np.float64] | None,
-    scale: style.Scale,
-    raw: bool,
-    live: NDArray[np.bool_],
-    drawn: bool,
-    certainty: Stability | None,
-) -> str:
-    """Return what a reader must know to read the maps."""
-    against = {"none": "Plain group means", "mean": "Group means minus the mean over groups"}
-    shown = against.get(profiles.contrast, f"Contrast: {profiles.contrast}")
-    if profiles.contrast == "mean" and profiles.weights == "size":
-        shown += " weighted by size"
-    unit = "in raw units" if raw else "in standard deviations of each neuron"
-    parts = [
-        f"{describe(profiles.layer, profiles.reduce)}: {neurons(profiles.n_neurons, int((~live).sum()), drawn)}; "
-        f"layout {layout.method}; {profiles.n_rows:,} inputs",
-        f"{shown}, {unit}",
-    ]
-    medians = _medians(floor, live)
-    if medians is not None:
-        low, high = medians
-        size = f"median ±{low:.2g}" + (f" to ±{high:.2g} by group" if high > low else "")
-        parts.append(f"Faded: within the noise floor of shuffled labels (pointwise 95%, {size})")
-    if certainty is not None:
-        parts.append(describe_doubt(certainty, live))
-    if scale.extend != "neither":
-        parts.append(arrows(values[:, live], scale))
-    return ". ".join(parts) + "."
