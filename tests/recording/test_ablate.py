@@ -136,6 +136,35 @@ def test_one_module_at_two_places_has_two_axes_and_calls_have_numbers():
         run(net, x, "relu#2", [3])
 
 
+class Steps(nn.Module):
+    """A convolution and a ReLU as often as they are asked for, channels last in the end where that is wanted."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.relu = nn.Conv1d(3, 3, 1), nn.ReLU()
+
+    def forward(self, x, steps, last=False):
+        for _ in range(steps):
+            x = self.relu(self.conv(x))
+        return self.relu(x.transpose(1, 2)) if last else x
+
+
+def test_passes_after_the_first_are_not_followed_and_are_the_same():
+    torch.manual_seed(0)
+    net, x = Steps(), torch.rand(3, 3, 3)
+    with tm.ablate(net, "relu", [1], to=7.0), torch.no_grad():
+        for steps in (2, 1, 4):  # more calls than were followed, too
+            out = net(x, steps)
+            assert (out[:, 1] == 7).all()
+            assert not (out[:, [0, 2]] == 7).any()
+    with tm.ablate(net, "relu", [1], to=7.0), torch.no_grad():
+        for _ in range(2):
+            out = net(x, 1, last=True)
+            assert (out[..., 1] == 7).all()
+        with pytest.raises(ValueError, match="neuron of layer 'relu' is ambiguous"):
+            net(x, 2)  # the calls that were followed do not agree, and nothing is guessed
+
+
 def test_hidden_units_of_a_transformer():
     torch.manual_seed(0)
     net = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2).eval()

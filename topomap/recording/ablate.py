@@ -17,7 +17,7 @@ from torch import nn
 from topomap._check import listing, same_length
 from topomap.recording.axes import NEURON, find
 from topomap.recording.calls import tensors_in
-from topomap.recording.hooks import remove, traced
+from topomap.recording.hooks import innermost, remove, traced
 from topomap.recording.outputs import change_first, first_tensor
 from topomap.recording.selection import lent, named_layers, select_layers
 from topomap.recording.state import hookable
@@ -72,10 +72,9 @@ def ablate(
 
     Notes
     -----
-    The neuron axis is followed from the module that made it, as `record` does, in every forward pass, for which
-    functions of torch take longer (some 0.05 ms each); not so for dense layers, convolutions and embeddings, or with
-    `axis`. Of an output with several tensors the first floating one is changed, which is the one that `record` takes:
-    of a recurrent layer the sequence, not the state.
+    The neuron axis is followed from the module that made it, as `record` does, during the first forward pass; from the
+    second on the model runs as it is. Of an output with several tensors the first floating one is changed, which is the
+    one that `record` takes: of a recurrent layer the sequence, not the state.
 
     References
     ----------
@@ -174,6 +173,9 @@ class _Ablation:
         self._tracer: AxisTracer | None = None
         self._n = 0
         self._calls = 0
+        # by what ran before and number of axes: the neuron axis and its length
+        self._plan: dict[tuple[int, int], tuple[int, int]] = {}
+        self._trail = 0
         self._handles: list[Any] = []
         self._before: Any = None
         #: whether the model ran, and the call that is meant
@@ -181,6 +183,8 @@ class _Ablation:
 
     def __enter__(self) -> None:
         self._handles.append(self.module.register_forward_hook(self._hook))
+        for number, module in enumerate([] if self._sure else innermost(self.model)):
+            self._handles.append(module.register_forward_hook(functools.partial(self._step, number), prepend=True))
         self._before = self.model.__dict__.get("forward")
         self.model.forward = self._around(self.model.forward)
 
@@ -204,14 +208,18 @@ class _Ablation:
         # would leave the tracer on for all that follows
         @functools.wraps(forward)
         def run(*args: Any, **kwargs: Any) -> Any:
-            self._calls, self._ran = 0, True
+            self._calls, self._trail, self._ran = 0, 0, True
             self._n = next((len(tensor) for tensor in tensors_in((args, kwargs)) if tensor.ndim), 0)
-            if self._sure:
+            if self._sure or self._fired:
+                self._tracer = None
                 return forward(*args, **kwargs)
             with traced(self.model, (args, kwargs), self._n) as self._tracer:
                 return forward(*args, **kwargs)
 
         return run
+
+    def _step(self, number: int, module: nn.Module, inputs: Any, output: Any) -> None:
+        self._trail = hash((self._trail, number))
 
     def _hook(self, module: nn.Module, inputs: Any, output: Any) -> Any:
         call, self._calls = self._calls, self._calls + 1
@@ -225,29 +233,39 @@ class _Ablation:
         return change_first(output, functools.partial(self._changed, axis=axis))
 
     def _axis(self, tensor: torch.Tensor) -> int:
-        shape = tuple(tensor.shape)
+        ndim, shape = tensor.ndim, tuple(tensor.shape)
         if self.axis is not None:
             axis = self.axis if isinstance(self.axis, int) else self.axis[1]
-            if not -tensor.ndim <= axis < tensor.ndim:
+            if not -ndim <= axis < ndim:
                 raise ValueError(f"axis={axis} is none of layer {self.layer!r}, whose output has shape {shape}.")
-            return axis % tensor.ndim
-        if self._tracer is not None:
-            axes = self._tracer.known(tensor)
-            known = None if axes is None else find(axes, NEURON)
-            if known is not None:
-                return known
-            resolved = self._tracer.resolve(tensor, self._n)
-            if resolved is not None:
-                return resolved.neuron
+            return axis % ndim
+        found = self._followed(tensor)
+        if found is None and self._tracer is None and self._plan:
+            known = {axis for (_, dims), axis in self._plan.items() if dims == ndim}
+            known = {self._plan[self._trail, ndim]} if (self._trail, ndim) in self._plan else known
+            # on another way than those that were followed it is the same axis if these agree
+            found, size = known.pop() if len(known) == 1 else (None, 0)
+            found = None if found is None or (*shape, 1)[found] != size else found
         by_type = axes_by_type(self.module, tensor)
-        if by_type is not None:
-            return by_type[1]
-        if tensor.ndim <= 2:
-            return 1
-        raise ValueError(
-            f"which axis is the neuron of layer {self.layer!r} is ambiguous: its output has shape {shape}, and neither "
-            "its type nor what came before tells. Say it with axis=."
-        )
+        if found is None and by_type is not None:
+            found = by_type[1]
+        if found is None and ndim <= 2:
+            found = 1
+        if found is None:
+            raise ValueError(
+                f"which axis is the neuron of layer {self.layer!r} is ambiguous: its output has shape {shape}, and "
+                "neither its type nor what came before tells. Say it with axis=."
+            )
+        self._plan[self._trail, ndim] = found, (*shape, 1)[found]
+        return found
+
+    def _followed(self, tensor: torch.Tensor) -> int | None:
+        """Return the neuron axis that was followed through this pass."""
+        if self._tracer is None:
+            return None
+        known = find(self._tracer.known(tensor) or (), NEURON)
+        resolved = None if known is not None else self._tracer.resolve(tensor, self._n)
+        return known if resolved is None else resolved.neuron
 
     def _changed(self, tensor: torch.Tensor, axis: int) -> torch.Tensor:
         size = tensor.shape[axis] if axis < tensor.ndim else 1  # one neuron per input may have no axis

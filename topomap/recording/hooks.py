@@ -57,7 +57,7 @@ def traced(model: nn.Module, inputs: Any, n: int) -> Iterator[AxisTracer]:
         remove(handles)
 
 
-def _innermost(model: nn.Module) -> list[nn.Module]:
+def innermost(model: nn.Module) -> list[nn.Module]:
     """Return the modules whose order of running tells which way the data took through the model.
 
     Not those inside attention layers, whose fast path a hook would switch off, or inside compiled modules.
@@ -149,7 +149,7 @@ class Taps:
             for name, module in self.layers.items():
                 self._handles.append(module.register_forward_hook(self._tap(name)))
             sure = all(map(makes_neurons, self.layers.values()))
-            for number, module in enumerate([] if sure else _innermost(self.model)):
+            for number, module in enumerate([] if sure else innermost(self.model)):
                 self._handles.append(module.register_forward_hook(self._step(number), prepend=True))
         except BaseException:
             remove(self._handles)
