@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from topomap._check import TopomapWarning
+    from topomap.bias import BiasReport, measure_bias
     from topomap.groups import Groups
     from topomap.layout import Layout, Projection, embed, embed_jointly, project_inputs
     from topomap.patterns import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         plot_costs,
         plot_inputs,
         plot_layout,
+        plot_patterns,
         plot_profiles,
         plot_projection,
         plot_topomap,
@@ -64,6 +66,8 @@ __version__ = "0.1.0"
 _ROOMS = {
     "TopomapWarning": "_check",
     "Groups": "groups",
+    "BiasReport": "bias",
+    "measure_bias": "bias",
     "Activations": "run",
     "Inputs": "run",
     "Moments": "run",
@@ -105,6 +109,7 @@ _ROOMS = {
     "plot_costs": "plot",
     "plot_inputs": "plot",
     "plot_layout": "plot",
+    "plot_patterns": "plot",
     "plot_profiles": "plot",
     "plot_projection": "plot",
     "plot_topomap": "plot",
@@ -113,6 +118,7 @@ _ROOMS = {
 
 __all__ = [
     "Activations",
+    "BiasReport",
     "Comparison",
     "Groups",
     "Inputs",
@@ -141,6 +147,7 @@ __all__ = [
     "find_patterns",
     "link_patterns",
     "list_layers",
+    "measure_bias",
     "measure_layout",
     "measure_patterns",
     "measure_smoothness",
@@ -150,6 +157,7 @@ __all__ = [
     "plot_costs",
     "plot_inputs",
     "plot_layout",
+    "plot_patterns",
     "plot_profiles",
     "plot_projection",
     "plot_topomap",

@@ -1,4 +1,5 @@
-"""The command line: ``topomap demo``, ``layers``, ``record``, ``embed``, ``plot``, ``compare`` and ``info``.
+"""The command line: ``topomap demo``, ``layers``, ``record``, ``embed``, ``plot``, ``patterns``,
+``compare`` and ``info``.
 
 One function per command, in `topomap.cli.commands`, with the parameters of the Python verbs. ``--config FILE`` reads
 parameters from the tables of a TOML file; what stands on the command line goes before what stands in the file.

@@ -10,6 +10,8 @@ from typing import Literal
 from topomap.cli.compare import EXAMPLES as COMPARE
 from topomap.cli.compare import compare
 from topomap.cli.figures import without_windows
+from topomap.cli.patterns import EXAMPLES as PATTERNS
+from topomap.cli.patterns import patterns
 from topomap.cli.plot import EXAMPLES as PLOT
 from topomap.cli.plot import plot
 from topomap.cli.record import LAYERS, RECORD, layers, record
@@ -23,6 +25,7 @@ Then, on what was recorded:
   topomap info RUN
   topomap embed RUN --layer conv1
   topomap plot RUN --layer conv1 --by label --to maps.png
+  topomap patterns RUN --layer conv1 --stability --to cards.png
   topomap compare RUN --layer conv1 --by label --to methods.png""",
     "demo": """Examples:
   topomap demo
@@ -34,6 +37,7 @@ Then, on what was recorded:
   topomap embed runs/a --layer layer3 --method umap+swarm --metric cosine --region square --seed 1
   topomap embed runs/a --layer layer4 --align-to layer3""",
     "plot": PLOT,
+    "patterns": PATTERNS,
     "compare": COMPARE,
     "info": """Examples:
   topomap info runs/a""",
@@ -169,4 +173,4 @@ def info(run: Path) -> None:
     print(run_text(open_run(run)))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (demo, layers, record, embed, plot, compare, info)
+COMMANDS: tuple[Callable[..., None], ...] = (demo, layers, record, embed, plot, patterns, compare, info)

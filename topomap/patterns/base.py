@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +52,7 @@ class Patterns:
     provenance
         How they came about.
     model
-        What `assign` predicts from: the `Clustering`.
+        What `assign` predicts from: the `Clustering`; None of patterns read from a run folder, where it is made again.
 
     Examples
     --------
@@ -156,6 +157,36 @@ class Patterns:
         from topomap.patterns.find import assign
 
         return assign(self, source)
+
+    def save(self, path: str | Path) -> None:
+        """Write the patterns into a run folder, as ``patterns/<layer>/<reduce>/<all or unit...>``.
+
+        Labels, scores and parameters are kept; features are made again from the recorded values. Those of the same
+        layer, reduction and unit are replaced.
+        """
+        from topomap.patterns.stored import save_patterns
+
+        save_patterns(self, path)
+
+    @classmethod
+    def load(cls, run: Run, layer: str, reduce: str | None = None, unit: int | None = None) -> Patterns:
+        """Read patterns from the folder of a run.
+
+        Parameters
+        ----------
+        run
+            A run that `open_run` returned.
+        layer, reduce, unit
+            Which ones; the reduction may be left out where there is one.
+
+        Raises
+        ------
+        ValueError
+            If the run has no folder or no such patterns, or was recorded anew since.
+        """
+        from topomap.patterns.stored import load_patterns
+
+        return load_patterns(run, layer, reduce, unit)
 
     def to_xarray(self) -> xarray.Dataset:
         """Return labels, scores and features over ``input``, and what is known per ``pattern``."""

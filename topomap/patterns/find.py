@@ -249,13 +249,14 @@ def assign(patterns: Patterns, source: Activations | Run) -> Patterns:
             f"the patterns were found in {expected} values per input of layer {patterns.layer!r}; "
             f"got {raw.values.shape[1]}."
         )
-    if len(patterns) > 0 and patterns.model.n_rows < 2 * patterns.parameters["min_samples"]:
+    model = _model(patterns)
+    if len(patterns) > 0 and model.n_rows < 2 * patterns.parameters["min_samples"]:
         raise ValueError(
             f"prediction looks at {2 * patterns.parameters['min_samples']} neighbours (twice min_samples), but the "
-            f"patterns were found in {patterns.model.n_rows} inputs alone."
+            f"patterns were found in {model.n_rows} inputs alone."
         )
     features = patterns.scale.apply(raw.values)
-    labels, probabilities, scores = predict(patterns.model, features)
+    labels, probabilities, scores = predict(model, features)
     return replace(
         patterns,
         labels=labels,
@@ -266,3 +267,16 @@ def assign(patterns: Patterns, source: Activations | Run) -> Patterns:
         inputs=raw.acts.inputs,
         provenance={**patterns.provenance, "assigned": raw.acts.n_rows, "recording": dict(raw.acts.provenance)},
     )
+
+
+def _model(patterns: Patterns) -> Clustering:
+    """Return the fitted clustering; of patterns from a run folder it is made again, which gives the same."""
+    if patterns.model is not None:
+        return patterns.model  # type: ignore[no-any-return]
+    if "assigned" in patterns.provenance:
+        raise ValueError(
+            "these inputs were assigned to patterns found elsewhere, which alone can take further ones: "
+            "assign to the patterns that find_patterns() returned."
+        )
+    settings = {name: value for name, value in patterns.parameters.items() if name != "n_components"}
+    return cluster(patterns.features, **settings)

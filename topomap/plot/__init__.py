@@ -1,4 +1,4 @@
-"""Pictures: maps of single inputs and of groups, the layout itself, and comparisons of layouts.
+"""Pictures: maps of single inputs and of groups, cards of patterns, the layout itself, and comparisons of layouts.
 
 Plot functions take ``(data, layout, *, ax=None, ...)`` and return what they drew. They never show, never save and
 leave matplotlib's settings alone; `save_figure` saves.
@@ -6,6 +6,7 @@ leave matplotlib's settings alone; `save_figure` saves.
 
 from topomap.plot.inputs import plot_inputs
 from topomap.plot.layout import plot_layout
+from topomap.plot.patterns import plot_patterns
 from topomap.plot.profiles import plot_profiles
 from topomap.plot.projection import plot_projection
 from topomap.plot.quality import plot_comparison, plot_costs
@@ -17,6 +18,7 @@ __all__ = [
     "plot_costs",
     "plot_inputs",
     "plot_layout",
+    "plot_patterns",
     "plot_profiles",
     "plot_projection",
     "plot_topomap",
