@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from topomap._check import choice, listing
+from topomap.patterns import Enrichment
 from topomap.run import Activations
 
 if TYPE_CHECKING:
-    from topomap.patterns import PatternReport
+    from topomap.patterns import PatternReport, Shift
     from topomap.run import Run
 
 #: A parameter that takes all the values that follow it.
@@ -131,9 +131,8 @@ def patterns(
         seed=seed,
     )
     report = measure_patterns(found, groupings, n_bootstrap=20 if stability else 0, seed=seed)
-    header, rows = _table(report)
-    print(report.patterns)
-    print(f"\n{_text(header, rows)}\n\n{_notes(report, stability)}")
+    lines = [str(report.patterns), "", _aligned(_text(report)), "", *_notes(report)]
+    print("\n".join(lines))
     layout, made, acts = None, False, None
     if figures:
         acts = _painted(opened, name, report.patterns.reduce)
@@ -150,7 +149,8 @@ def patterns(
         if file in figures:
             save_figure(figure, file, dpi=dpi)
         else:
-            _write(file, header, rows, _notes(report, stability))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            (_to_csv if file.suffix.lower() == ".csv" else _to_markdown)(report, file)
         print(file)
 
 
@@ -183,80 +183,105 @@ def _painted(run: Run, layer: str, reduce: str) -> Activations:
     return record
 
 
-def _table(report: PatternReport) -> tuple[list[str], list[list[Any]]]:
-    """Return header and rows: what is known of every pattern, and of each column its commonest value there."""
-    columns = list(dict.fromkeys(row.column for row in report.enrichment))
-    numbers = list(dict.fromkeys(row.column for row in report.shifts))
-    header = ["pattern", "inputs", "share", "persistence", "stability"]
-    header += [f"{column}{what}" for column in columns for what in ("", " share", " q")]
-    header += [f"{column}{what}" for column in numbers for what in (" median", " median of others", " q")]
-    rows: list[list[Any]] = []
-    for known in report.table:
-        k = known.pattern
-        row = [known.name, known.count, known.count / report.patterns.n_rows, known.persistence, known.stability]
-        for column in columns:
-            of = [each for each in report.enrichment if (each.pattern, each.column) == (k, column)]
-            best = max(of, key=lambda each: (each.count, -each.p), default=None)
-            row += [None] * 3 if best is None else [best.value, best.share, best.q]
-        for column in numbers:
-            shift = next((each for each in report.shifts if (each.pattern, each.column) == (k, column)), None)
-            row += [None] * 3 if shift is None else [shift.median, shift.median_rest, shift.q]
-        rows.append(row)
-    return header, rows
+def _values(report: PatternReport, k: int) -> list[tuple[str, Enrichment | Shift | None]]:
+    """Return every column that was tested, with its commonest value in a pattern, or how it is shifted there."""
+    tests: list[Enrichment | Shift] = [*report.enrichment, *report.shifts]
+    tested = dict.fromkeys(test.column for test in tests)
+    own = [column for column in report.patterns.inputs.columns if column in tested]
+    columns = [*own, *(column for column in tested if column not in own)]
+    found = []
+    for column in columns:
+        here = [test for test in tests if (test.pattern, test.column) == (k, column)]
+        here.sort(key=lambda test: (-test.count if isinstance(test, Enrichment) else 0, test.p))
+        found.append((column, here[0] if here else None))
+    return found
 
 
-def _shown(value: Any, heading: str) -> str:
-    """Return a cell as text.
+def _text(report: PatternReport) -> list[list[str]]:
+    """Return header and rows as text: what is known of every pattern, and one cell per column that was tested."""
+    measured = {shift.column for shift in report.shifts}
+    columns = [f"{column} (median)" if column in measured else column for column, _ in _values(report, -1)]
+    lines = [["", "inputs", "persistence", "stability", *columns]]
+    for row in report.table:
+        numbers = ["-" if value is None else f"{value:.2f}" for value in (row.persistence, row.stability)]
+        count = f"{row.count} ({_percent(row.count / report.patterns.n_rows)})"
+        lines.append([row.name, count, *numbers, *(_cell(test) for _, test in _values(report, row.pattern))])
+    return lines
+
+
+def _cell(test: Enrichment | Shift | None) -> str:
+    if test is None:
+        return "-"
+    q = "q < .001" if test.q < 0.001 else f"q = {test.q:.3f}".replace("0.", ".")
+    if isinstance(test, Enrichment):
+        return f"{test.value}: {_percent(test.share)} ({q})"
+    return f"{test.median:.3g}, others {test.median_rest:.3g} ({q})"
+
+
+def _percent(share: float) -> str:
+    """Return a share as text; 0 and 100 % are exact.
 
     Examples
     --------
-    >>> _shown(0.25, "label share"), _shown(0.0004, "label q"), _shown(None, "stability"), _shown(0.5, "persistence")
-    ('25%', '<.001', '-', '0.50')
+    >>> _percent(1.0), _percent(0.999), _percent(0.25)
+    ('100 %', '> 99 %', '25 %')
     """
-    if value is None:
-        return "-"
-    if heading.endswith("share"):
-        return f"{value:.0%}"
-    if heading.endswith(" q"):
-        return "<.001" if value < 0.001 else f"{value:.3f}".replace("0.", ".")
-    if isinstance(value, float):
-        return f"{value:.2f}" if heading in ("persistence", "stability") else f"{value:.3g}"
-    return str(value)
+    if 0 < share < 1:
+        return "> 99 %" if share > 0.99 else "< 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+    return f"{100 * share:.0f} %"
 
 
-def _text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Set the table as columns of text, numbers to the right."""
-    cells = [list(header), *([_shown(value, name) for value, name in zip(row, header, strict=True)] for row in rows)]
-    words = [any(isinstance(row[i], str) for row in rows) for i in range(len(header))]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
+def _aligned(lines: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    numbers = (1, 2, 3)
     return "\n".join(
-        "  ".join(c.ljust(w) if left else c.rjust(w) for c, w, left in zip(line, widths, words, strict=True)).rstrip()
-        for line in cells
+        "  ".join(
+            cell.rjust(w) if i in numbers else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
     )
 
 
-def _notes(report: PatternReport, stability: bool) -> str:
-    """Return what must be known to read the table, one paragraph for each."""
+def _notes(report: PatternReport) -> list[str]:
+    """Return what must be known to read the table."""
     patterns = report.patterns
-    notes = [f"{patterns.noise:.0%} of {patterns.n_rows:,} inputs are noise: in no pattern."]
-    if not stability:
+    notes = [f"{_percent(patterns.noise)} of {patterns.n_rows:,} inputs are noise, in no pattern."]
+    if report.stability is None:
         notes.append(
-            "The number of patterns grows with the number of inputs, and is no property of the layer; whether patterns "
-            "come back when inputs are resampled is measured by --stability."
+            "The number of patterns grows with the number of inputs, and is no property of the layer; --stability "
+            "measures that, and which patterns come back in samples of the inputs."
         )
-    return "\n".join([*notes, *([report.text] if report.text else [])])
+    return [*notes, report.text] if report.text else notes
 
 
-def _write(file: Path, header: Sequence[str], rows: Sequence[Sequence[Any]], notes: str) -> None:
-    """Write the table: numbers in full (.csv), or as printed, with the notes (.md)."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if file.suffix.lower() == ".csv":
-        with file.open("w", newline="", encoding="utf-8") as opened:
-            writer = csv.writer(opened)
-            writer.writerow(header)
-            writer.writerows([["" if value is None else value for value in row] for row in rows])
-        return
-    cells = [[_shown(value, name) for value, name in zip(row, header, strict=True)] for row in rows]
-    lines = [list(header), ["---"] * len(header), *cells]
-    table = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-    file.write_text("\n\n".join([table, *notes.splitlines()]) + "\n", encoding="utf-8")
+def _to_csv(report: PatternReport, file: Path) -> None:
+    """Write one row per pattern, numbers in full."""
+    rows: list[list[Any]] = []
+    header = ["pattern", "inputs", "share", "persistence", "stability"]
+    measured = {shift.column for shift in report.shifts}
+    for column, _ in _values(report, -1):
+        kinds = ("median", "median of others", "q") if column in measured else ("", "share", "q")
+        header += [f"{column} {kind}".strip() for kind in kinds]
+    for row in report.table:
+        line: list[Any] = [row.pattern, row.count, row.count / report.patterns.n_rows, row.persistence, row.stability]
+        for _, test in _values(report, row.pattern):
+            if test is None:
+                line += [None] * 3
+            elif isinstance(test, Enrichment):
+                line += [test.value, test.share, test.q]
+            else:
+                line += [test.median, test.median_rest, test.q]
+        rows.append(line)
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(header)
+        writer.writerows([["" if value is None else value for value in row] for row in rows])
+
+
+def _to_markdown(report: PatternReport, file: Path) -> None:
+    """Write the table as it is printed, and the notes."""
+    header, *body = [[cell.replace("|", "\\|") for cell in line] for line in _text(report)]
+    lines = [header, ["---", "--:", "--:", "--:", *["---"] * (len(header) - 4)], *body]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    file.write_text("\n\n".join([table, *_notes(report)]) + "\n", encoding="utf-8")

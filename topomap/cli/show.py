@@ -9,6 +9,7 @@ import numpy as np
 
 from topomap.cli.stored import layouts
 from topomap.layout import Layout
+from topomap.patterns.stored import list_patterns
 from topomap.run import Activations, Moments
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ def run_text(run: Run) -> str:
         parts += ["", table(stored, ("layout of", "reduce", "method", "region", "seed", "neurons", "dead"))]
     else:
         parts += ["", "no layouts yet: topomap embed stores one"]
+    found = list_patterns(run)
+    if found:
+        rows = [(layer, reduce, "all" if unit is None else unit) for layer, reduce, unit in found]
+        parts += ["", table(rows, ("patterns of", "reduce", "units"))]
     parts += ["", "how it came about", *_mapping(run.provenance, "  ")]
     return "\n".join(parts)
 
