@@ -202,8 +202,8 @@ def correlate(
     Parameters
     ----------
     source
-        Activations (their rows are the observations), moments, profiles (the groups are the observations), or an
-        array, sparse or not, of shape ``(n_inputs, n_neurons)``.
+        Activations (their rows are the observations), moments, profiles (the groups are the observations,
+        or every place of every group where places are kept), or an array, sparse or not, of shape ``(n_inputs, n_neurons)``.
     metric
         ``"pearson"`` (the default), ``"spearman"``, ``"cosine"``, ``"jaccard"`` (the inputs on which both are active,
         that is above 0, over those on which either is; Jaccard 1901, doi 10.5169/seals-266450), or ``"euclidean"``
@@ -249,11 +249,14 @@ def correlate(
         provenance |= {"layer": source.layer, "reduce": source.reduce, "n_rows": source.n_rows}
         return _from_moments(source, metric, absolute, provenance)
     if isinstance(source, Profiles):
-        few = "profile more groups or correlate the activations instead"
-        if len(source.values) < 3 and metric in ("pearson", "spearman"):
-            warn(f"correlations over {len(source.values)} groups are all -1, 0 or 1: {few}.")
-        provenance |= {"layer": source.layer, "reduce": source.reduce, "by": list(source.by)}
         table = source.values
+        what = "groups"
+        if source.place_counts is not None:  # a place that no input of a group has is no observation
+            table, what = table[source.place_counts > 0], "places of groups"
+        few = "profile more groups or correlate the activations instead"
+        if len(table) < 3 and metric in ("pearson", "spearman"):
+            warn(f"correlations over {len(table)} {what} are all -1, 0 or 1: {few}.")
+        provenance |= {"layer": source.layer, "reduce": source.reduce, "by": list(source.by)}
         source = Activations.from_array(table, layer=source.layer)
     elif isinstance(source, Activations):
         provenance |= {"layer": source.layer, "reduce": source.reduce}
