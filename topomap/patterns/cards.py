@@ -123,8 +123,9 @@ class PatternCard:
         """Return what is known over ``member``, ``neuron``, ``unit`` and ``box``; bars over a dimension per column."""
         import xarray
 
+        coords: dict[str, Any] = {}
         data: dict[str, Any] = {
-            "member": (("member",), self.members),
+            "position": (("member",), self.members),
             "id": (("member",), self.inputs.ids[self.members]),
             "probability": (("member",), self.probabilities),
         }
@@ -136,13 +137,12 @@ class PatternCard:
             data["average"] = (("y", "x", "channel")[: self.average.ndim], self.average)
         if self.scores is not None:
             data["scores"] = (("neuron",), self.scores)
-            data["unit"] = (("unit",), self.units)
             data["boxes"] = (("unit", "box"), self.boxes)
             data["boxes_all"] = (("unit", "box"), self.boxes_all)
-            data["box"] = (("box",), list(BOX))
+            coords = {"unit": self.units, "box": list(BOX)}
         attrs: dict[str, Any] = {"pattern": self.pattern, "layer": self.layer, "reduce": self.reduce}
         known = {"share": self.share, "persistence": self.persistence, "stability": self.stability}
-        return xarray.Dataset(data, attrs={**attrs, **{k: v for k, v in known.items() if v is not None}})
+        return xarray.Dataset(data, coords, {**attrs, **{k: v for k, v in known.items() if v is not None}})
 
     def __repr__(self) -> str:
         told = f"{self.name} of {self.layer}: {self.count} inputs ({100 * self.share:.0f} %)"
@@ -189,6 +189,8 @@ def describe_pattern(
     beside all inputs are those of the viewer of Bäuerle et al. (2022, arXiv 2206.10611).
     """
     instance_of("patterns", patterns, Patterns, "Take what find_patterns() returned for one layer.")
+    if acts is not None:
+        instance_of("acts", acts, Activations, "Pass those of one layer, run['layer'].")
     at_least("n", n, 1)
     at_least("n_units", n_units, 1)
     members = patterns.members(k) if acts is None else members_in(acts, patterns, k)

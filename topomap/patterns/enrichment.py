@@ -65,7 +65,7 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class Findings:
     """All tests of a report: those of categories, those of measurements, their number, and columns left out."""
 
     enrichment: tuple[Enrichment, ...]
@@ -74,7 +74,7 @@ class Tested:
     left_out: dict[str, str]
 
 
-def enrich(patterns: Patterns, by: By | Sequence[By] | None) -> Tested:
+def enrich(patterns: Patterns, by: By | Sequence[By] | None) -> Findings:
     """Test every column (or tuple of columns) in every pattern and in noise; see `measure_patterns`."""
     categories, numbers, left_out = _columns(patterns, by)
     position = np.full(len(patterns.inputs), -1)
@@ -92,7 +92,7 @@ def enrich(patterns: Patterns, by: By | Sequence[By] | None) -> Tested:
     shifts = [replace(row, q=each) for row, each in zip(moved, q[len(flat) :], strict=True)]
     enrichment.sort(key=lambda row: (order[row.pattern], row.q, row.p, -row.count, row.column, row.value))
     shifts.sort(key=lambda row: (order[row.pattern], row.q, row.p, row.column))
-    return Tested(tuple(enrichment), tuple(shifts), n_tests, left_out)
+    return Findings(tuple(enrichment), tuple(shifts), n_tests, left_out)
 
 
 def adjusted(p: Float, n_tests: int) -> Float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,8 +69,6 @@ class PatternReport:
     jaccard
         Best Jaccard index in every sample, shape ``(n_bootstrap, len(patterns.ids))``, in the order of
         ``patterns.ids`` (noise, against noise, last where there is any).
-    measured
-        Whether the sample held a member of the pattern at all, same shape; `jaccard` is 0 where it did not.
     enrichment
         One row per value of a column that occurs in a pattern or in noise, surest first within a pattern.
     shifts
@@ -90,7 +88,6 @@ class PatternReport:
 
     patterns: Patterns
     jaccard: Float = field(repr=False)
-    measured: NDArray[np.bool_] = field(repr=False)
     enrichment: tuple[Enrichment, ...]
     shifts: tuple[Shift, ...]
     growth: tuple[Growth, ...]
@@ -109,7 +106,7 @@ class PatternReport:
         """Mean Jaccard index of noise with the noise of the samples; None without noise, or if not measured."""
         if not len(self.jaccard) or -1 not in self.patterns.ids:
             return None
-        return float(mean_where(self.jaccard, self.measured)[-1])
+        return float(self.jaccard[:, -1].mean())
 
     def enriched(self, k: int, alpha: float | None = None) -> tuple[Enrichment, ...]:
         """Return the values enriched in one pattern (-1: noise) at a false discovery rate, `alpha` unless given."""
@@ -126,7 +123,7 @@ class PatternReport:
                 common.setdefault(row.pattern, []).append(f"{row.column} {row.value} ({row.count} of {row.n})")
         rows = []
         for i, (k, name) in enumerate(zip(self.patterns.ids, self.patterns.names, strict=True)):
-            values = self.jaccard[self.measured[:, i], i]
+            values = self.jaccard[:, i]
             known = len(values) > 0
             stability = float(values.mean()) if known else None
             rows.append(
@@ -152,8 +149,8 @@ class PatternReport:
         if len(self.jaccard):
             told.append(
                 f"Stability: mean best Jaccard index (Hennig 2007) over {len(self.jaccard)} random samples of "
-                f"{100 * asked.get('share', 0):.0f} % of the inputs, drawn without replacement; 0.75 or more is "
-                "stable, below 0.6 a pattern should not be trusted."
+                f"{100 * asked.get('share', 0):.0f} % of every pattern and of noise, drawn without replacement; "
+                "0.75 or more is stable, below 0.6 a pattern should not be trusted."
             )
         if len(self.growth) > 1:
             first, last = self.growth[0], self.growth[-1]
@@ -182,7 +179,6 @@ class PatternReport:
         names = np.array(self.patterns.names, dtype=object)
         data: dict[str, Any] = {
             "jaccard": (("sample", "group"), self.jaccard),
-            "measured": (("sample", "group"), self.measured),
             "count": (("group",), self.patterns.counts),
         }
         if self.stability is not None:
@@ -231,13 +227,3 @@ def verdict(stability: float | None) -> str:
     if stability is None:
         return "not measured"
     return "stable" if stability >= RECOVERED else "doubtful" if stability >= TRUSTED else "unstable"
-
-
-def mean_where(values: Float, where: NDArray[np.bool_]) -> Float:
-    """Average columns over the rows where they were measured; 0 for those that never were."""
-    return np.asarray((values * where).sum(axis=0) / np.maximum(where.sum(axis=0), 1))
-
-
-def with_stability(patterns: Patterns, jaccard: Float, measured: NDArray[np.bool_]) -> Patterns:
-    """Return the patterns with the mean over samples as their stability."""
-    return replace(patterns, stability=mean_where(jaccard, measured)[: len(patterns)])
