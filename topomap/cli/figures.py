@@ -45,7 +45,7 @@ def refuse_for_inputs(**given: object) -> None:
         ...
     ValueError: --inputs paints single inputs, and --contrast is for groups: leave one of them out, ...
     """
-    wrong = [f"--{name}" for name, value in given.items() if value is not None]
+    wrong = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     if wrong:
         raise ValueError(
             f"--inputs paints single inputs, and {' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} for "

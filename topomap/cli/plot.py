@@ -17,7 +17,11 @@ Several = Parameter(consume_multiple=True)
 
 EXAMPLES = """Examples:
   topomap plot runs/a --layer layer3 --by label --to maps.png maps.pdf
-  topomap plot runs/a --layer layer3 --by label,correct --to maps.svg
+  topomap plot runs/a --layer layer3 --by label,correct --to mistakes.svg
+  topomap plot runs/a --layer layer3 --by label,prediction --min-size 10 --to confusions.pdf
+  topomap plot runs/a --layer layer3 --by label --contrast dog --groups cat --to cat-dog.png
+  topomap plot runs/a --layer layer3 --by label --arrange tree --to tree.png
+  topomap plot runs/a --layer layer3 --by label --projection umap --to inputs-and-maps.png
   topomap plot runs/a --layer layer3 --by label --certainty 10 --to sure.png
   topomap plot runs/a --layer layer3 --inputs 17 42 --to inputs.png"""
 
@@ -31,8 +35,11 @@ def plot(
     by: str | None = None,
     inputs: Annotated[list[str] | None, Several] = None,
     method: str | None = None,
-    contrast: Literal["mean", "none"] | None = None,
+    contrast: str | None = None,
+    min_size: int | None = None,
     groups: Annotated[list[str] | None, Several] = None,
+    arrange: Literal["grid", "matrix", "tree"] | None = None,
+    projection: Literal["umap", "tsne", "pca"] | None = None,
     columns: int | None = None,
     width: Annotated[Literal["single", "double"] | float | None, Parameter(converter=read_width)] = None,
     cmap: str | None = None,
@@ -60,9 +67,17 @@ def plot(
     method
         Which of several stored layouts; a missing one is made with the defaults of embed.
     contrast
-        Show groups against the mean over groups (mean, the default), or as they are (none).
+        Show groups against the mean over groups (mean, the default), against that of all others (rest), against one
+        group (its name), or as they are (none).
+    min_size
+        Groups of fewer inputs are greyed, 5 by default.
     groups
         Names of the groups to draw; all by default.
+    arrange
+        grid; matrix, of groups by two columns: label,prediction as a confusion matrix and label,correct as correct over
+        wrong, which are the default for these; or tree, at the leaves of a dendrogram.
+    projection
+        Draw the inputs beside a grid of maps, coloured by group: placed by umap, tsne or pca.
     columns
         Maps per row.
     width
@@ -80,8 +95,9 @@ def plot(
     """
     from topomap.cli.certainty import certainty_of, check_certainty
     from topomap.cli.stored import columns_of, find_layout, pick, rows, store_layout
+    from topomap.layout import project_inputs
     from topomap.plot import plot_inputs, plot_profiles
-    from topomap.plot.profiles import MOST_GROUPS
+    from topomap.plot.profiles import MOST_GROUPS, choose_arrangement
     from topomap.plot.save import check_format, save_figure
     from topomap.profiles import profile
     from topomap.run import Activations
@@ -90,7 +106,10 @@ def plot(
     if (by is None) == (inputs is None):
         raise ValueError("give either a grouping (--by label) or ids of inputs (--inputs 17 42) to paint.")
     if inputs is not None:
-        refuse_for_inputs(preset=preset, contrast=contrast, groups=groups, certainty=certainty)
+        refuse_for_inputs(
+            preset=preset, contrast=contrast, min_size=min_size, groups=groups, arrange=arrange, projection=projection,
+            certainty=certainty,
+        )  # fmt: skip
     check_dpi(dpi)
     for file in to:
         check_format(file)
@@ -107,7 +126,8 @@ def plot(
         draw = partial(plot_inputs, acts, rows=rows(acts, inputs), **look)
     else:
         assert by is not None  # one of the two was given
-        profiles = profile(acts, by=columns_of(by), contrast=contrast, preset=preset)
+        sized = 5 if min_size is None else min_size
+        profiles = profile(acts, by=columns_of(by), contrast=contrast, preset=preset, min_size=sized)
         for name in groups or ():
             choice("groups", name, profiles.names)
         if len(groups or profiles.names) > MOST_GROUPS:
@@ -115,7 +135,13 @@ def plot(
                 f"one figure shows at most {MOST_GROUPS} groups, and --by {by} makes {len(groups or profiles.names)}: "
                 "name those to draw with --groups, or group by a coarser column."
             )
-        examples = acts if isinstance(acts, Activations) and acts.inputs.thumbnails is not None else None
+        look["arrange"] = choose_arrangement(profiles, arrange, groups, projection=projection)
+        if projection is not None:
+            if not isinstance(acts, Activations):
+                raise ValueError(f"--projection places single inputs, and {acts.layer!r} was recorded without them.")
+            look["projection"] = project_inputs(acts, projection)
+        pictured = isinstance(acts, Activations) and acts.inputs.thumbnails is not None
+        examples = acts if isinstance(acts, Activations) and pictured and look["arrange"] == "grid" else None
         draw = partial(plot_profiles, profiles, groups=groups, examples=examples, preset=preset, **look)
     layout, made = find_layout(opened, acts, method, preset)
     if certainty is not None:

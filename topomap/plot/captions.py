@@ -10,15 +10,19 @@ from topomap.plot import style
 from topomap.plot.certainty import describe_doubt
 from topomap.plot.grid import arrows, describe, neurons
 from topomap.profiles import Profiles
+from topomap.profiles.contrast import CONTRASTS
 from topomap.quality import Stability
-
-#: Contrasts that are no group's name.
-_CONTRASTS = ("mean", "none", "rest")
 
 
 def reference_of(profiles: Profiles) -> str | None:
     """Return the group that all others are shown against, None where they are not shown against a single one."""
-    return None if profiles.contrast in _CONTRASTS else profiles.contrast
+    return None if profiles.contrast in CONTRASTS else profiles.contrast
+
+
+def too_few(profiles: Profiles) -> NDArray[np.bool_]:
+    """Return which groups' maps rest on too few inputs, their own or those of the group they are shown against."""
+    reference = reference_of(profiles)
+    return profiles.small | (reference is not None and bool(profiles.small[profiles.names.index(reference)]))
 
 
 def title_of(profiles: Profiles, group: int) -> tuple[str, str]:
@@ -37,7 +41,7 @@ def title_of(profiles: Profiles, group: int) -> tuple[str, str]:
 def count_of(profiles: Profiles, group: int) -> tuple[str, ...]:
     """Return a group's number of inputs in wordings from long to short: ``n = 3, too few``, ``n = 3``, ``3``."""
     count = f"{profiles.counts[group]:,}"
-    long = (f"n = {count}, too few",) if profiles.small[group] else ()
+    long = (f"n = {count}, too few",) if too_few(profiles)[group] else ()
     return (*long, f"n = {count}", count)
 
 
@@ -102,10 +106,10 @@ def caption_of(
     against = {
         "none": "Plain group means",
         "mean": "Group means minus the mean over groups",
-        "rest": "Group means minus the mean of all other inputs",
+        "rest": "Group means minus the mean of all others",
     }
     shown = against.get(profiles.contrast, f"Group means minus the mean of {profiles.contrast}")
-    if profiles.contrast == "mean" and profiles.weights == "size":
+    if profiles.contrast in ("mean", "rest") and profiles.weights == "size":
         shown += " weighted by size"
     unit = "in raw units" if raw else "in standard deviations of each neuron"
     parts = [

@@ -13,7 +13,7 @@ from topomap.groups import Groups
 from topomap.layout import Layout, Projection
 from topomap.layout.regions import Region
 from topomap.plot import style
-from topomap.plot.captions import caption_of, count_of, medians, reference_of, title_of, unit_of
+from topomap.plot.captions import caption_of, count_of, medians, reference_of, title_of, too_few, unit_of
 from topomap.plot.certainty import paint_doubt
 from topomap.plot.examples import Examples, pictures_of
 from topomap.plot.grid import choose_columns, choose_width, make_grid, show_picture
@@ -159,12 +159,8 @@ def plot_profiles(
     choice("example", example, ("first", "mean"))
     if preset is not None:
         choice("preset", preset, ("krug2023",))
-    if arrange is None:
-        plain = groups is None and ax is None and examples is None and projection is None
-        arrange = arrangement_of(profiles) if plain else "grid"
-    choice("arrange", arrange, ARRANGEMENTS)
+    arranged = choose_arrangement(profiles, arrange, groups, order, ax=ax, examples=examples, projection=projection)
     profiles = profiles.over_places()
-    _check_parts(arrange, order, ax=ax, examples=examples, projection=projection)
     given = {
         "limits": limits, "cmap": cmap, "noise": noise, "contours": contours, "outline": outline, "dots": dots,
         "region": region, "interpolation": interpolation, "extrapolate": extrapolate, "resolution": resolution,
@@ -174,14 +170,14 @@ def plot_profiles(
     place = {name: look[name] for name in ("region", "resolution", "interpolation", "extrapolate")}
     ground = Ground.of(layout, **place, smooth=preset is None)
     chosen = _choose(profiles, groups, most=MOST_GROUPS if ax is None else None)
-    table = arrange_table(profiles, chosen, order) if arrange == "matrix" else None
-    tree = profiles.linkage(chosen) if arrange == "tree" else None
+    table = arrange_table(profiles, chosen, order) if arranged == "matrix" else None
+    tree = profiles.linkage(chosen) if arranged == "tree" else None
     if tree is not None or (table is None and order == "dendrogram" and groups is None):
         chosen = profiles.ordered(chosen)
     raw = preset is not None or profiles.preset is not None
     values = ground.values((profiles.values if raw else profiles.scaled)[chosen], "profiles", n_maps=True)
     live = ~(profiles.dead | layout.dead)
-    small = profiles.small[chosen]
+    small = too_few(profiles)[chosen]
     # One input of a group of three may reach far, which must not take the colours from the groups that count.
     scale = style.scale(values if small.all() else values[~small], look["limits"], look["cmap"], live=live)
     fades = look["noise"] and profiles.contrast != "none"
@@ -197,7 +193,7 @@ def plot_profiles(
     text = ""
     if caption is True:
         about: dict[str, Any] = {"raw": raw, "dots": look["dots"] is not False, "small": small, "certainty": certainty}
-        more = _more(arrange, projection)
+        more = _more(arranged, projection)
         text = caption_of(profiles, layout, values, floor, scale, **about, more=more)
     elif isinstance(caption, str):
         text = caption
@@ -256,21 +252,45 @@ def plot_profiles(
     return figure
 
 
-def arrangement_of(profiles: Profiles) -> Literal["grid", "matrix"]:
-    """Return how profiles are arranged by default: error modes as a matrix, all others as a grid."""
-    error_modes = len(profiles.by) == 2 and ("correct" in profiles.by or set(profiles.by) == {"label", "prediction"})
-    return "matrix" if error_modes else "grid"
+def choose_arrangement(
+    profiles: Profiles,
+    arrange: str | None,
+    groups: Sequence[str] | None = None,
+    order: str = "dendrogram",
+    **parts: Any,
+) -> str:
+    """Return how maps are arranged: as asked, error modes as a matrix, all others as a grid.
 
+    Parameters
+    ----------
+    profiles, arrange, groups, order
+        As of `plot_profiles`.
+    **parts
+        What only a grid of its own has room for, None where it is not given.
 
-def _check_parts(arrange: str, order: str, **parts: Any) -> None:
-    """Refuse what only a grid of its own has room for, and an order for a tree, which has its own."""
+    Raises
+    ------
+    ValueError
+        If one does not go with another.
+    """
     given = [name for name, value in parts.items() if value is not None]
+    if len(given) > 1 and "ax" in given:
+        raise ValueError(f"{given[1]} need a figure of their own: leave ax or {given[1]} out.")
+    if arrange is None:
+        by = set(profiles.by)
+        error_modes = len(profiles.by) == 2 and ("correct" in by or by == {"label", "prediction"})
+        return "matrix" if error_modes and groups is None and not given else "grid"
+    choice("arrange", arrange, ARRANGEMENTS)
     if given and arrange != "grid":
         raise ValueError(f"{given[0]} goes with arrange='grid'; got arrange={arrange!r}: leave one of them out.")
-    if len(given) > 1 and "ax" in given:
-        raise ValueError(f"{given[1]} needs a figure of its own: leave ax or {given[1]} out.")
     if arrange == "tree" and order != "dendrogram":
         raise ValueError("arrange='tree' draws groups in the order of its leaves: leave order out.")
+    if arrange == "matrix" and len(profiles.by) != 2:
+        raise ValueError(
+            "arrange='matrix' needs groups by two columns, as by=('label', 'correct') or by=('label', 'prediction'); "
+            f"got {' x '.join(profiles.by) or 'groups'}."
+        )
+    return arrange
 
 
 def _members(profiles: Profiles, projection: Projection) -> Groups:

@@ -13,6 +13,7 @@ from topomap.groups import By, Groups
 from topomap.layout import Projection
 from topomap.plot import style
 from topomap.plot.panel import new_axes, points_across
+from topomap.plot.text import text_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,14 +111,15 @@ def draw_projection(
     ax.set(xlim=(-frame, frame), ylim=(-frame, frame), aspect="equal", xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set(linewidth=0.5, edgecolor=style.DEAD)
-    spacing = points_across(ax) / np.sqrt(max(len(projection), 1))
+    points = points_across(ax)
+    spacing = points / np.sqrt(max(len(projection), 1))
     diameter = float(np.clip(0.45 * spacing, 1.0, 5.0)) if size is None else float(size)
     colors = np.array([*style.categorical(len(shown)), _REST if groups is not None else style.INK])
     codes = _codes(projection, groups, shown)
     # Grey below; else in the order of the inputs, so that no group lies over the others because it comes last.
     order = np.argsort(codes >= 0, kind="stable")
-    x, y = projection.positions[order].T
-    ax.scatter(x, y, s=diameter**2, c=colors[codes[order]], linewidths=0, alpha=0.85, zorder=2)
+    dots = projection.positions[order]
+    ax.scatter(dots[:, 0], dots[:, 1], s=diameter**2, c=colors[codes[order]], linewidths=0, alpha=0.85, zorder=2)
     if not names:
         return
     halo = [withStroke(linewidth=1.6, foreground="white", alpha=0.9)]
@@ -127,9 +129,10 @@ def draw_projection(
             continue
         middle = np.median(own, axis=0)
         place = own[np.argmin(((own - middle) ** 2).sum(axis=1))]  # among the group's own, also where it is bent
-        side = "right" if place[0] > 0.5 else "left" if place[0] < -0.5 else "center"  # towards the middle
+        room = max(frame - frame * text_width(name, style.TITLE) / points - 0.02, 0.0)  # names stay within the axes
+        x = float(np.clip(place[0], -room, room))
         ax.text(
-            place[0], place[1], name, fontsize=style.TITLE, color=style.INK, ha=side, va="center", zorder=4,
+            x, place[1], name, fontsize=style.TITLE, color=style.INK, ha="center", va="center", zorder=4,
             path_effects=halo, parse_math=False,
         )  # fmt: skip
 

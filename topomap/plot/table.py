@@ -50,17 +50,7 @@ def arrange_table(profiles: Profiles, chosen: NDArray[np.int64], order: str) -> 
 
     In the order of a dendrogram, columns follow the profiles of correctly predicted inputs, where these are groups
     (Krug et al. 2023), and so do the rows of a confusion matrix.
-
-    Raises
-    ------
-    ValueError
-        Unless the groups are those of two columns.
     """
-    if len(profiles.by) != 2:
-        raise ValueError(
-            "arrange='matrix' needs groups by two columns, as by=('label', 'correct') or by=('label', 'prediction'); "
-            f"got {' x '.join(profiles.by) or 'groups'}."
-        )
     keys = [profiles.keys[i] for i in chosen]
     texts = _value_names([profiles.names[i] for i in chosen], keys, shared=set(profiles.by) == {"label", "prediction"})
     down = 1 if profiles.by[1] == "correct" else 0
