@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from topomap._check import at_least, choice, instance_of, same_length, warn
 from topomap.bias.clusters import adjacency
 from topomap.bias.effects import Table
+from topomap.bias.maps import class_maps
 from topomap.bias.report import BiasReport
 from topomap.bias.sample import Sample, compare, draw_sample
 from topomap.bias.testing import plan_tests, run_tests
@@ -151,6 +153,10 @@ def measure_bias(
     off = None if layout is None else layout.dead | table.dead
     contrasts, clusters = run_tests(
         values, table, comparisons, plan, near, off, tfce, interval, sample.unit is not None, seed, progress
+    )
+    contrasts = tuple(
+        replace(contrast, maps=class_maps(values, comparison))
+        for contrast, comparison in zip(contrasts, comparisons, strict=True)
     )
     parameters = {
         "by": list(sample.by),

@@ -78,6 +78,9 @@ class Contrast:
         How `low` and `high` were made: ``"analytic"``, ``"bootstrap over inputs"`` or ``"bootstrap over units"``.
     tfce, p_tfce
         Threshold-free cluster enhancement and its family-wise p, where asked for.
+    maps
+        Means of group and reference in every tested class, less each neuron's mean over all inputs and in its deviation
+        over them; shape ``(n_tested, 2, n_neurons)``.
     """
 
     group: str
@@ -97,6 +100,7 @@ class Contrast:
     interval: str = "analytic"
     tfce: Float | None = None
     p_tfce: Float | None = None
+    maps: Float | None = None
 
     @property
     def name(self) -> str:
