@@ -134,6 +134,17 @@ def test_places_give_what_reductions_record():
     assert beside.rows.tolist() == list(range(30))
 
 
+def test_shifted_maps_lie_side_by_side_and_give_no_statistics():
+    acts = kept(np.random.default_rng(5).normal(size=(40, 6, 4)))
+    shifted = Activations(acts.values, acts.inputs, "conv", "aligned", acts.rows, acts.places)
+    options = {"min_cluster_size": 2, "min_samples": 1}
+    assert tm.find_patterns(shifted, **options).reduce == "none"
+    with pytest.raises(ValueError, match="needs a recording that has it; it was recorded as 'aligned'"):
+        tm.find_patterns(shifted, reduce="mean")
+    run = Run(acts.inputs, {("conv", "aligned"): shifted, ("conv", "positions"): acts})
+    assert tm.find_patterns(run, "conv", **options).reduce == "mean"
+
+
 def test_unit_is_its_map_where_places_were_kept_and_else_its_value():
     rng = np.random.default_rng(4)
     maps = rng.normal(size=(40, 6, 4))
@@ -333,6 +344,8 @@ def test_bad_values_and_parameters_are_refused_in_words():
         tm.find_patterns(values)
     with pytest.raises(ValueError, match="0 rows x 4 neurons: nothing to cluster"):
         tm.find_patterns(Activations.from_array(np.zeros((0, 4))))
+    with pytest.raises(ValueError, match="reduce='positions' keeps several rows of each input"):
+        tm.find_patterns(kept(np.ones((9, 4, 2))), reduce="positions")
     ragged = kept(np.ones((9, 4, 2)))
     ragged = Activations(ragged.values[1:], ragged.inputs, "conv", "positions", ragged.rows[1:], ragged.places[1:])
     with pytest.raises(ValueError, match=r"from 3 to 4 places.*reduce='mean'"):

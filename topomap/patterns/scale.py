@@ -129,10 +129,15 @@ def read(source: Activations | Run, layer: str, reduce: str | None, unit: int | 
     single = next((acts for acts in records.values() if acts.reduce == "none" and acts.places is None), None)
     if single is not None and not _several(single):  # one value per input: there is nothing to reduce
         return _together([single], "none", unit)
+    if reduce in ROW_REDUCTIONS:
+        raise ValueError(
+            f"reduce={reduce!r} keeps several rows of each input: reduce='none' lays them side by side, and "
+            f"{listing(list(REDUCTIONS)[:4])} take statistics of them."
+        )
     parts = REDUCTIONS.get(reduce, (reduce,))
     if parts and all(part in records for part in parts):
         return _together([records[part] for part in parts], reduce, unit)
-    places = next((acts for acts in records.values() if acts.reduce in ROW_REDUCTIONS or _several(acts)), None)
+    places = _kept(records, shifted=reduce == "none")
     if places is None or not set(parts) <= set(_OF_PLACES):
         raise _not_recorded(source, records, layer, reduce, parts)
     return _beside(places, unit) if reduce == "none" else _of_places(places, reduce, parts, unit)
@@ -162,15 +167,23 @@ def _several(acts: Activations) -> bool:
     return bool(acts.n_rows and np.bincount(_rows(acts)).max() > 1)
 
 
+def _kept(records: dict[str, Activations], shifted: bool = True) -> Activations | None:
+    """Return the record that kept the places, if there is one: a shifted one (zeros moved in) if nothing else."""
+    found = [acts for acts in records.values() if acts.reduce in ROW_REDUCTIONS or _several(acts)]
+    found = [acts for acts in found if shifted or acts.reduce != "aligned"]
+    return min(found, key=lambda acts: acts.reduce == "aligned", default=None)
+
+
 def _chosen(records: dict[str, Activations], layer: str, reduce: str | None, unit: int | None) -> str:
     """Return the reduction that was asked for, or the default that what was recorded allows."""
     if reduce is not None:
         return reduce
-    kept = any(acts.reduce in ROW_REDUCTIONS or _several(acts) for acts in records.values())
-    if unit is not None and kept:
+    if unit is not None and _kept(records) is not None:
         return "none"
-    if "mean" in records or kept:
+    if "mean" in records or _kept(records, shifted=False) is not None:
         return "mean"
+    if _kept(records) is not None:
+        return "none"
     if len(records) == 1:
         return next(iter(records))
     raise ValueError(f"layer {layer!r} was recorded as {listing(records)}: say which reduce= to take.")
