@@ -202,8 +202,8 @@ def correlate(
     Parameters
     ----------
     source
-        Activations (their rows are the observations), moments, profiles (the groups are the observations,
-        or every place of every group where places are kept), or an array, sparse or not, of shape ``(n_inputs, n_neurons)``.
+        Activations (their rows are the observations), moments, profiles (the groups are the observations, or every
+        place of every group where places are kept), or an array, sparse or not, of shape ``(n_inputs, n_neurons)``.
     metric
         ``"pearson"`` (the default), ``"spearman"``, ``"cosine"``, ``"jaccard"`` (the inputs on which both are active,
         that is above 0, over those on which either is; Jaccard 1901, doi 10.5169/seals-266450), or ``"euclidean"``

@@ -136,7 +136,7 @@ def _unit_profiles(layout: Layout, other: Layout, profiles: Any) -> tuple[Points
     for each, place in zip(profiles, (layout, other), strict=True):
         instance_of("profiles", each, Profiles, "Pass (mine, theirs), one tm.profile(acts, by=...) of each layer.")
         same_length("profiles", each.n_neurons, "neuron of the layout", place.n_neurons)
-    mine, theirs = profiles
+    mine, theirs = (each.over_places() for each in profiles)
     if sorted(mine.names) != sorted(theirs.names):
         odd = sorted(set(mine.names) ^ set(theirs.names))
         raise ValueError(

@@ -91,6 +91,7 @@ def plot_comparison(
             raise unknown("parts", part, PARTS)
     if profiles is not None:
         instance_of("profiles", profiles, Profiles, "Make them with tm.profile(acts, by='label').")
+        profiles = profiles.over_places()
         same_length("profiles", profiles.n_neurons, "neuron", comparison.n_neurons)
     if group is not None and (profiles is None or group not in profiles.names):
         raise unknown("group", group, () if profiles is None else profiles.names)

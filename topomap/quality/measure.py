@@ -198,7 +198,7 @@ def measure_layout(
         found |= {name: getattr(near, name) for name in MEASURES[:4]}
         found["evenness"] = placement.evenness()
         if profiles is not None:
-            maps = profiles.scaled[:, live]
+            maps = profiles.over_places().scaled[:, live]
             found["moran"] = placement.moran(maps, k)
             if placement.area > 0:
                 found["blobs"] = placement.blobs(maps)

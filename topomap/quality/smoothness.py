@@ -164,8 +164,9 @@ def paint(profiles: Profiles, layout: Layout, resolution: int) -> Bytes:
 
     The colours are matplotlib's ``bwr``, at its 256 levels.
     """
-    maps = Surface.of(layout, resolution=resolution)(profiles.values)
-    limit = float(np.abs(profiles.values[:, layout.live]).max())
+    values = profiles.over_places().values
+    maps = Surface.of(layout, resolution=resolution)(values)
+    limit = float(np.abs(values[:, layout.live]).max())
     position = (maps / limit + 1) / 2 if limit > 0 else np.where(np.isnan(maps), np.nan, 0.5)
     missing = np.isnan(position)
     level = np.clip(np.where(missing, 0, position) * 256, 0, 255).astype(np.int64)

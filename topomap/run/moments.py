@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topomap._check import listing
-from topomap.groups import Key
+from topomap.groups import Groups, Key
 from topomap.run.activations import constant
+from topomap.run.statistics import Statistics
 
 if TYPE_CHECKING:
     import xarray
@@ -31,6 +32,31 @@ class GroupMoments:
     counts: NDArray[np.int64]
     mean: NDArray[np.float64]
     variance: NDArray[np.float64]
+
+    def merged(self, by: tuple[str, ...]) -> GroupMoments:
+        """Return the groups by some of the columns, in this order, as if rows had been grouped by those alone."""
+        at = [self.by.index(name) for name in by]
+        parts = [name.split(", ") for name in self.names]
+        columns, names = {}, {}
+        for name, i in zip(by, at, strict=True):
+            column = np.empty(len(self.keys), dtype=object)
+            column[:] = [key[i] for key in self.keys]
+            columns[name] = column
+            # What a value is called is in the names of the groups, unless one of them has a comma of its own.
+            if all(len(part) == len(self.by) for part in parts):
+                names[name] = {key[i]: part[i] for key, part in zip(self.keys, parts, strict=True)}
+        groups = Groups.from_columns(columns)
+        result = Statistics(self.mean.shape[1], len(groups))
+        squares = self.variance * np.maximum(self.counts - 1, 0)[:, None]
+        for row, name in enumerate(groups.names):
+            for i in groups.rows_of(name):
+                result.merge(np.array([row]), self.counts[[i]], self.mean[[i]], squares[[i]])
+        called = groups.names
+        if names:
+            called = tuple(", ".join(names[c][v] for c, v in zip(by, key, strict=True)) for key in groups.keys)
+            called = called if len(set(called)) == len(called) else groups.names
+        variance = result.squares / np.maximum(result.count - 1, 1)[:, None]
+        return GroupMoments(groups.by, called, groups.keys, result.count, result.mean, variance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,14 +120,32 @@ class Moments:
         return constant(self.mean - self.std, self.mean + self.std)
 
     def grouping(self, by: str | tuple[str, ...]) -> GroupMoments:
-        """Return the statistics of one recorded grouping."""
-        names = (by,) if isinstance(by, str) else tuple(by)
-        recorded = {g.by: g for g in self.groupings}
-        if names not in recorded:
-            have = listing([g[0] if len(g) == 1 else g for g in recorded]) or "nothing"
-            want = by if isinstance(by, str) else tuple(by)
-            raise ValueError(f"these moments were recorded by {have}; record with by={want!r} to group so.")
-        return recorded[names]
+        """Return the statistics of one grouping: as recorded, or merged from a finer one.
+
+        The order of columns does not matter. Groups by some of the columns of a recorded tuple are merged from those of
+        the tuple, which is exact as long as every input is in one of them.
+
+        Raises
+        ------
+        ValueError
+            If no recorded grouping gives this one.
+        """
+        names = (by,) if isinstance(by, str) else tuple(dict.fromkeys(by))
+        finer = sorted((g for g in self.groupings if set(names) <= set(g.by)), key=lambda g: len(g.by))
+        for g in finer:
+            if g.by == names:
+                return g
+        for g in finer:
+            if len(g.by) == len(set(names)) or g.counts.sum() == self.count:
+                return g.merged(names)
+        recorded = [g.by for g in self.groupings]
+        have = listing([g[0] if len(g) == 1 else g for g in recorded]) or "nothing"
+        want = by if isinstance(by, str) else tuple(by)
+        missing = ""
+        if finer:
+            lost = self.count - int(finer[0].counts.sum())
+            missing = f" ({lost} inputs have a missing value there, so that their groups cannot be merged)"
+        raise ValueError(f"these moments were recorded by {have}{missing}; record with by={want!r} to group so.")
 
     def to_xarray(self) -> xarray.Dataset:
         """Return the statistics over the dimension ``neuron``."""
