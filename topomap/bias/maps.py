@@ -12,10 +12,11 @@ from topomap.bias.sample import Comparison
 Float = NDArray[np.float64]
 
 
-def class_maps(values: NDArray[Any], comparison: Comparison) -> Float:
+def class_maps(values: NDArray[Any], comparison: Comparison, deviation: Float) -> Float:
     """Return the means of group and reference in every tested class, shape ``(n_tested, 2, n_neurons)``.
 
-    Each neuron less its mean over all of `values`, in its deviation (ddof 0) over them; 0 for a constant one.
+    Each neuron less its mean over all of `values`, in units of `deviation`, so that the two of a class differ by what
+    is pooled; 0 where the deviation is.
 
     Parameters
     ----------
@@ -23,10 +24,9 @@ def class_maps(values: NDArray[Any], comparison: Comparison) -> Float:
         Of the sample, shape ``(n_rows, n_neurons)``.
     comparison
         The group and its reference.
+    deviation
+        Pooled within cells, shape ``(n_neurons,)``.
     """
-    mean = values.mean(axis=0, dtype=np.float64)
-    spread = values.std(axis=0, dtype=np.float64)
-    inverse = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 1e-6 * np.abs(mean))
     tested = [c for c, cell in enumerate(comparison.cells) if cell.tested]
     if comparison.classes.max(initial=-1) + 1 < len(comparison.cells):  # inputs of untested classes were left out
         tested = list(range(len(tested)))
@@ -35,4 +35,5 @@ def class_maps(values: NDArray[Any], comparison: Comparison) -> Float:
         for side, member in enumerate((comparison.member, ~comparison.member)):
             rows = comparison.rows[member & (comparison.classes == c)]
             out[i, side] = values[rows].mean(axis=0, dtype=np.float64)
-    return np.asarray((out - mean) * inverse)
+    inverse = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+    return np.asarray((out - values.mean(axis=0, dtype=np.float64)) * inverse)

@@ -155,7 +155,7 @@ def measure_bias(
         values, table, comparisons, plan, near, off, tfce, interval, sample.unit is not None, seed, progress
     )
     contrasts = tuple(
-        replace(contrast, maps=class_maps(values, comparison))
+        replace(contrast, maps=class_maps(values, comparison, contrast.deviation))
         for contrast, comparison in zip(contrasts, comparisons, strict=True)
     )
     parameters = {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Float = NDArray[np.float64]
 
-_ARRAYS = ("effect", "low", "high", "difference", "statistic", "p", "p_family", "q", "tfce", "p_tfce")
+_ARRAYS = ("effect", "low", "high", "difference", "deviation", "statistic", "p", "p_family", "q", "tfce", "p_tfce")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,8 @@ class Contrast:
         Hedges' g and its 95 % interval; positive where the group's values are higher. All 0 for a dead neuron.
     difference
         The pooled difference of means, in the units of the layer.
+    deviation
+        The pooled deviation within cells, in the units of the layer.
     statistic
         What was permuted: the difference over its standard error.
     p
@@ -79,8 +81,8 @@ class Contrast:
     tfce, p_tfce
         Threshold-free cluster enhancement and its family-wise p, where asked for.
     maps
-        Means of group and reference in every tested class, less each neuron's mean over all inputs and in its deviation
-        over them; shape ``(n_tested, 2, n_neurons)``.
+        Means of group and reference in every tested class, less each neuron's mean over all inputs, in units of
+        `deviation`; shape ``(n_tested, 2, n_neurons)``.
     """
 
     group: str
@@ -89,6 +91,7 @@ class Contrast:
     low: Float
     high: Float
     difference: Float
+    deviation: Float
     statistic: Float
     p: Float
     p_family: Float

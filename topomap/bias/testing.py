@@ -169,7 +169,8 @@ def _test(
     masses, heaviest = np.zeros(0), np.zeros(len(stats))
     enhanced, most_enhanced = None, np.zeros(len(stats))
     if graph is not None and off is not None:
-        beyond = np.partition(size, len(size) - 1 - plan.rank, axis=0)[len(size) - 1 - plan.rank]
+        last = len(size) - 1 - plan.rank
+        beyond = np.partition(np.ascontiguousarray(size.T), last, axis=1)[:, last]
         thresholds = beyond * (1 + SAME) + SAME
         thresholds[off] = np.inf
         clusters = find_clusters(stats[0], thresholds, graph)
@@ -222,6 +223,7 @@ def _contrast(comparison: Comparison, result: _Result, largest: Float, enhanced:
         low=result.limits[0],
         high=result.limits[1],
         difference=result.estimate.difference * result.scale,
+        deviation=np.sqrt(result.estimate.variance) * result.scale,
         statistic=statistic,
         p=result.p,
         p_family=share_above(largest, np.abs(statistic)),
