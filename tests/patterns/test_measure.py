@@ -161,6 +161,15 @@ def test_text_repr_and_xarray(report):
     assert report.provenance["parameters"]["share"] == 0.8
 
 
+def test_of_many_patterns_the_first_are_printed(planted):
+    labels = np.append(np.repeat(np.arange(60), 2), [-1] * 60)
+    many = replace(planted, labels=labels, persistence=np.linspace(1, 0, 60))
+    shown = str(tm.measure_patterns(many, n_bootstrap=0)).splitlines()
+    assert shown[40].startswith("pattern 39 ")
+    assert shown[41].startswith("noise ")
+    assert shown[42] == "(20 more patterns in .table)"
+
+
 def test_nothing_found_is_said_without_nan():
     with pytest.warns(tm.TopomapWarning, match="no pattern"):
         patterns = tm.find_patterns(tm.Activations.from_array(np.eye(4), label=[0, 0, 1, 1]))

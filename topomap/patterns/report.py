@@ -20,6 +20,9 @@ Float = NDArray[np.float64]
 #: Hennig (2007): of at most so much a cluster has dissolved, of at least so much it has been recovered.
 DISSOLVED, RECOVERED = 0.5, 0.75
 
+#: Patterns that the printed table has, at most.
+_SHOWN = 40
+
 #: Below it, the documentation of his clusterboot (R package fpc) says, clusters should not be trusted.
 TRUSTED = 0.6
 
@@ -198,19 +201,22 @@ class PatternReport:
     def __str__(self) -> str:
         header = ["pattern", "inputs", "persistence", "stability", "", "in common"]
         lines = [header]
-        for row in self.table:
+        table = self.table
+        shown = [row for row in table if row.pattern < _SHOWN]  # noise is always among them
+        for row in shown:
             numbers = ["-" if v is None else f"{v:.2f}" for v in (row.persistence, row.stability)]
             lines.append([row.name, str(row.count), *numbers, row.verdict, ", ".join(row.common[:3])])
         widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-        shown = []
+        told = []
         for line in lines:
             # numbers to the right, words to the left
             cells = [
                 c.rjust(w) if 1 <= i <= 3 else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
             ]
-            shown.append("  ".join(cells).rstrip())
-        table = "\n".join(shown)
-        return f"{table}\n\n{self.text}" if self.text else table
+            told.append("  ".join(cells).rstrip())
+        if len(shown) < len(table):
+            told.append(f"({len(table) - len(shown)} more patterns in .table)")
+        return "\n".join([*told, *(["", self.text] if self.text else [])])
 
     def __repr__(self) -> str:
         told = f"{len(self.patterns)} patterns in {self.patterns.n_rows} inputs"

@@ -191,31 +191,42 @@ def _rank(acts: Activations, units: Int, chosen: Int, n: int) -> tuple[Int, NDAr
     """Return inputs, values and places of the n largest per unit, shape ``(n_units, n[, n_axes])``, in one pass.
 
     Blocks come in the order of the table of inputs, so that a stable sort of the best so far and the next block keeps
-    equal values in that order.
+    equal values in that order, and a value equal to the last of the best comes too late.
     """
-    best = np.empty((0, len(units)))
-    which = np.empty((0, len(units)), dtype=np.int64)
-    rows = np.empty((0, len(units)), dtype=np.int64)
-    for inputs, index in _blocks_of(acts, chosen):
-        block = take_rows(acts.values, index)
-        block = (block[:, units].toarray() if acts.sparse else block[:, units]).astype(np.float64)
-        if not np.isfinite(block).all():
-            raise ValueError(
-                f"layer {acts.layer!r} has NaN or infinite values; record with nonfinite='mask' or remove those rows."
-            )
-        starts = np.flatnonzero(np.diff(inputs, prepend=-1))
-        largest = np.maximum.reduceat(block, starts, axis=0)
-        repeated = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(inputs)))
-        at = np.where(block == largest[repeated], np.arange(len(inputs))[:, None], len(inputs))
-        first = np.minimum.reduceat(at, starts, axis=0)
-        best = np.concatenate([best, largest])
-        which = np.concatenate([which, np.broadcast_to(inputs[starts][:, None], largest.shape)])
-        rows = np.concatenate([rows, index[first]])
-        order = np.argsort(-best, axis=0, kind="stable")[:n]
-        best = np.take_along_axis(best, order, 0)
-        which, rows = np.take_along_axis(which, order, 0), np.take_along_axis(rows, order, 0)
-    places = None if acts.places is None else acts.places[rows.T]
-    return which.T, best.T, places
+    from tqdm.auto import tqdm
+
+    best = np.empty((len(units), 0))
+    which = np.empty((len(units), 0), dtype=np.int64)
+    rows = np.empty((len(units), 0), dtype=np.int64)
+    with tqdm(total=len(chosen), desc="top inputs", unit="input", leave=False, delay=1, disable=None) as bar:
+        for inputs, index in _blocks_of(acts, chosen):
+            block = take_rows(acts.values, index)
+            block = (block[:, units].toarray() if acts.sparse else block[:, units]).astype(np.float64)
+            if not np.isfinite(block).all():
+                raise ValueError(
+                    f"layer {acts.layer!r} has NaN or infinite values; record with nonfinite='mask' or remove those "
+                    "rows."
+                )
+            starts = np.flatnonzero(np.diff(inputs, prepend=-1))
+            largest = np.ascontiguousarray(np.maximum.reduceat(block, starts, axis=0).T)
+            new = np.broadcast_to(inputs[starts], largest.shape)
+            first = np.broadcast_to(index[starts], largest.shape)
+            if len(starts) < len(inputs):
+                repeated = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(inputs)))
+                at = np.where(block == largest.T[repeated], np.arange(len(inputs))[:, None], len(inputs))
+                first = index[np.minimum.reduceat(at, starts, axis=0)].T
+            if best.shape[1] == n:  # few of a block are better than the last of the best
+                better = largest > best[:, -1:]
+                most = int(better.sum(axis=1).max(initial=0))
+                order = np.argsort(~better, axis=1, kind="stable")[:, :most]
+                largest, new, first = (np.take_along_axis(each, order, 1) for each in (largest, new, first))
+            best = np.concatenate([best, largest], axis=1)
+            order = np.argsort(-best, axis=1, kind="stable")[:, :n]
+            best = np.take_along_axis(best, order, 1)
+            which = np.take_along_axis(np.concatenate([which, new], axis=1), order, 1)
+            rows = np.take_along_axis(np.concatenate([rows, first], axis=1), order, 1)
+            bar.update(len(starts))
+    return which, best, None if acts.places is None else acts.places[rows]
 
 
 def _blocks_of(acts: Activations, chosen: Int) -> Iterator[tuple[Int, Int]]:
