@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from topomap import _compute
 from topomap._check import at_least, instance_of
+from topomap.bias.rates import wilson
 from topomap.groups import Groups, _missing
 from topomap.run import Activations
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 #: Scores that ordinary confusions do not reach: see "Label errors" in benchmarks/README.md.
 STRONG = 0.1
+
+#: The normal quantile of a one-sided 95 % bound.
+ONE_SIDED = 1.6448536269514722
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +216,7 @@ def find_label_errors(
         order = np.argsort(-evidence, kind="stable")
         n_label = int(groups.counts[code])
         score = float(evidence.sum() / n_label)
-        low = _lower_bound(score, n_label)
+        low = wilson(score, n_label, ONE_SIDED)[0]
         found.append(
             LabelError(
                 label=labels[code],
@@ -287,10 +291,3 @@ def _neighbour_shares(
         counts /= np.maximum(sizes - is_of[place[part]], 1)  # others of each class: not the input itself
         out[part] = counts / counts.sum(axis=1, keepdims=True)
     return out
-
-
-def _lower_bound(mean: float, n: int, z: float = 1.6449) -> float:
-    """Return Wilson's one-sided 95 % lower bound of a mean of n values in [0, 1]."""
-    centre = mean + z**2 / (2 * n)
-    half = z * np.sqrt(mean * (1 - mean) / n + z**2 / (4 * n**2))
-    return max(0.0, float((centre - half) / (1 + z**2 / n)))
