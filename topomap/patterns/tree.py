@@ -157,4 +157,5 @@ def _look_ahead(
     if len(waiting) >= _BLOCK:
         waiting = waiting[np.argpartition(key[waiting], _BLOCK - 2)[: _BLOCK - 1]]
     index = np.append(waiting, row)
-    known.update(zip(index.tolist(), distances.of(index), strict=True))
+    # copies: a view of one row would hold those of its whole block
+    known.update((i, gaps.copy()) for i, gaps in zip(index.tolist(), distances.of(index), strict=True))
