@@ -220,3 +220,21 @@ def test_groups_are_what_a_loop_finds(data):
     assert groups.means(values[:, 0, 0]).shape == (len(groups),)
     if all(isinstance(value, int | float) for key in expected for value in key):
         assert list(groups.keys) == sorted(expected)
+
+
+def test_rows_in_no_group_and_in_several():
+    groups = Groups.from_columns({"site": ["a", "", "b", "b"]})
+    assert (groups.ungrouped, groups.overlapping) == (1, False)
+    both = Groups(("x", "y"), np.array([[1, 1, 0, 0], [0, 1, 0, 0]]))
+    assert (both.ungrouped, both.overlapping) == (2, True)
+    assert members(both.of_rows([1, 1, 3, 0])) == {"x": [0, 1, 3], "y": [0, 1]}
+
+
+def test_columns_of_many_values_do_not_overflow():
+    rng = np.random.default_rng(0)
+    columns = {f"c{i}": rng.permutation(3000) for i in range(7)}  # 3,000 ** 7 is beyond 64 bits
+    groups = Groups.from_columns(columns)
+    assert len(groups) == 3000 and (groups.counts == 1).all()
+    row = int(groups.rows_of(groups.names[1234])[0])
+    assert groups.keys[1234] == tuple(int(column[row]) for column in columns.values())
+    assert list(groups.keys) == sorted(groups.keys)

@@ -225,6 +225,8 @@ def _finish(
 ) -> Profiles:
     n_rows = source.n_rows
     deviation = std * np.sqrt(n_rows / max(n_rows - 1, 1))
+    if options["contrast"] != "none":
+        values[:, dead] = 0  # as they are but for rounding, which would pass for a pattern in raw units
     return Profiles(
         values=values,
         scale=np.ones_like(std) if options["preset"] == "krug2023" else np.where(dead, 0, std),

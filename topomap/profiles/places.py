@@ -60,6 +60,8 @@ def keep_places(acts: Activations, per_input: Activations, groups: Groups, poole
         membership = _at_place(of_rows, np.flatnonzero(place == i), in_union) if groups.overlapping else None
         spread = operator.spread(count[: k + in_union, i], n, membership)
         floor[:, i] = 1.96 * np.sqrt(spread)[:, None] * np.sqrt(squares[-1, i] / max(n - 1, 1))
+    if pooled.contrast != "none":
+        values[:, :, sums.dead] = 0
     krug = pooled.preset == "krug2023"
     return replace(
         pooled,

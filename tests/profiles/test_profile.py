@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -153,7 +154,108 @@ def test_errors_name_the_fix():
         tm.profile(acts, by="lable")
     with pytest.raises(ValueError, match="contrast must be one of"):
         tm.profile(acts, by="label", contrast="rest of them")
+    with pytest.raises(ValueError, match="contrast must be one of 'mean', 'none', 'rest', 'a', 'b', 'c'; got 'd'"):
+        tm.profile(acts, by="label", contrast="d")
     with pytest.raises(ValueError, match="missing value"):
         tm.profile(acts.with_labels(group=[None] * 5), by="group")
     with pytest.raises(ValueError, match="one entry per row"):
         tm.profile(acts, by=np.arange(4))
+
+
+def test_contrasts_to_the_rest_and_to_a_group_by_hand():
+    first = {"rest": [1 - 6.5, 5 - 4.5, 8 - 3], "b": [-4, 0, 3], ("rest", "size"): [1 - 6, 5 - 10 / 3, 8 - 3]}
+    for key, expected in first.items():
+        contrast, weights = key if isinstance(key, tuple) else (key, "equal")
+        profiles = tm.profile(by_hand(), by="label", contrast=contrast, weights=weights)
+        np.testing.assert_allclose(profiles.values[:, 0], expected)
+        np.testing.assert_array_equal(profiles.values[:, 2], 0)
+        assert profiles.contrast == contrast
+    to_b = tm.profile(by_hand(), by="label", contrast="b")
+    assert not to_b.values[1].any() and not to_b.noise_floor[1].any()
+    # weights 1/2 twice and -1/2 twice: spread 1; neuron 0 has values 0, 2, 4, 6, 8
+    np.testing.assert_allclose(to_b.noise_floor[0, 0], 1.96 * np.std([0, 2, 4, 6, 8], ddof=1))
+
+
+def test_two_groups_differ_from_the_rest_as_from_each_other():
+    acts = by_hand().select({"label": ["a", "b"]})
+    rest, other = tm.profile(acts, by="label", contrast="rest"), tm.profile(acts, by="label", contrast="b")
+    np.testing.assert_allclose(rest.values[0], other.values[0], atol=1e-12)
+    np.testing.assert_allclose(rest.values[1], -other.values[0], atol=1e-12)
+
+
+@pytest.mark.parametrize("word", ["mean", "none", "rest"])
+def test_a_group_that_is_named_like_a_contrast_is_never_guessed(word):
+    acts = by_hand().with_labels(group=[word, word, "x", "x", "y"])
+    with pytest.raises(ValueError, match=f"contrast='{word}' could mean the group of that name: rename the group"):
+        tm.profile(acts, by="group", contrast=word)
+    assert tm.profile(acts, by="group").contrast == "mean"
+    assert tm.profile(acts, by="group", contrast="x").contrast == "x"
+
+
+def test_small_groups_are_flagged_and_kept():
+    rng = np.random.default_rng(0)
+    acts = tm.Activations.from_array(rng.normal(size=(20, 3)), label=np.repeat([0, 1, 2], [15, 4, 1]))
+    profiles = tm.profile(acts, by="label", contrast="none")
+    assert profiles.small.tolist() == [False, True, True] and profiles.counts.tolist() == [15, 4, 1]
+    np.testing.assert_allclose(profiles.values[2], acts.values[19], rtol=1e-6)
+    assert np.isfinite(profiles.values).all() and np.isfinite(profiles.noise_floor).all()
+    assert "2 of fewer than 5 inputs" in repr(profiles)
+    assert profiles.to_xarray()["small"].values.tolist() == [False, True, True]
+    assert not tm.profile(acts, by="label", min_size=1).small.any()
+    assert tm.profile(acts, by="label", n_per_group=4).small.all()
+
+
+def test_inputs_in_no_group_are_counted():
+    acts = by_hand().with_labels(site=["x", "", "y", "y", ""])
+    profiles = tm.profile(acts, by="site", contrast="none")
+    assert profiles.n_ungrouped == 2 and profiles.n_rows == 5
+    assert profiles.provenance["n_ungrouped"] == 2 and profiles.provenance["n_dead"] == 1
+    assert "2 inputs in none" in repr(profiles)
+    drawn = tm.profile(acts, by="site", contrast="none", n_per_group=1)
+    assert drawn.counts.tolist() == [1, 1] and drawn.n_ungrouped == 2  # those not drawn are in a group
+
+
+def test_groups_without_inputs_are_kept_and_say_nothing():
+    groups = tm.Groups(("a", "gone", "b"), np.array([[1, 1, 0, 0, 0], [0] * 5, [0, 0, 1, 1, 0]]))
+    for contrast in ("none", "mean", "rest", "a"):
+        profiles = tm.profile(by_hand(), by=groups, contrast=contrast)
+        assert profiles.names[1] == "gone" and profiles.counts[1] == 0 and profiles.small[1]
+        assert not profiles.values[1].any() and not profiles.noise_floor[1].any()
+        assert np.isfinite(profiles.values).all()
+    with pytest.raises(ValueError, match="group 'gone' has no inputs here"):
+        tm.profile(by_hand(), by=groups, contrast="gone")
+    with pytest.raises(ValueError, match="no input is in any of the groups"):
+        tm.profile(by_hand(), by=groups.take([1]))
+
+
+@pytest.mark.parametrize("contrast", ["mean", "rest", "all"])
+def test_a_single_group_is_spoken_of(contrast):
+    groups = tm.Groups(("all",), np.ones((1, 5)))
+    with pytest.warns(tm.TopomapWarning, match="one group alone"):
+        alone = tm.profile(by_hand(), by=groups, contrast=contrast)
+    assert not alone.values.any() and not alone.noise_floor.any()
+
+
+def test_ten_thousand_groups():
+    rng = np.random.default_rng(0)
+    label = rng.permutation(np.repeat(np.arange(10_000), 2))
+    values = rng.normal(size=(20_000, 8))
+    acts = tm.Activations.from_array(values, label=label)
+    tracemalloc.start()
+    profiles = tm.profile(acts, by="label", contrast="rest", weights="size")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # a table of groups x groups alone would take 800 MB
+    assert profiles.small.all() and len(profiles.names) == 10_000
+    own = label == 4321
+    np.testing.assert_allclose(profiles.values[4321], values[own].mean(axis=0) - values[~own].mean(axis=0))
+
+
+def test_constant_neurons_are_zero_in_raw_units_too():
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(size=(50, 3)), np.full((50, 1), 0.1), np.full((50, 1), 1e6 / 3)], axis=1)
+    acts = tm.Activations.from_array(values.astype(np.float32), label=rng.integers(0, 3, 50))
+    for contrast in ("mean", "rest", "1"):
+        profiles = tm.profile(acts, by="label", contrast=contrast, weights="size", preset="krug2023")
+        assert not profiles.scaled[:, 3:].any() and not profiles.noise_floor[:, 3:].any()
+        assert tm.correlate(profiles, preset="krug2023").dead.tolist() == [False] * 3 + [True] * 2
