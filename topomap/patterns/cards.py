@@ -187,6 +187,18 @@ def describe_pattern(
     Scores are in standard deviations over all inputs, so that the mean score of a pattern's members is how far from
     the average input they lie in each unit: what its map shows, and what units are sorted by. Box plots of the members
     beside all inputs are those of the viewer of Bäuerle et al. (2022, arXiv 2206.10611).
+
+    Examples
+    --------
+    >>> import topomap as tm
+    >>> rng = np.random.default_rng(0)
+    >>> values = np.concatenate([rng.normal(3, 0.3, (40, 4)), rng.normal(-3, 0.3, (40, 4))])
+    >>> acts = tm.Activations.from_array(values)
+    >>> card = describe_pattern(tm.find_patterns(acts, min_cluster_size=20), 0, acts, n=2)
+    >>> card.count, len(card.stable), card.boxes.shape
+    (40, 2, (4, 5))
+    >>> bool((abs(card.scores) > 0.9).all())
+    True
     """
     instance_of("patterns", patterns, Patterns, "Take what find_patterns() returned for one layer.")
     if acts is not None:

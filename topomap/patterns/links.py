@@ -81,6 +81,16 @@ class PatternLinks:
         Pairs that the false discovery rate is over: those that share nothing included.
     provenance
         How they came about.
+
+    Examples
+    --------
+    >>> import topomap as tm
+    >>> rng = np.random.default_rng(0)
+    >>> values = np.concatenate([rng.normal(3, 0.3, (40, 4)), rng.normal(-3, 0.3, (40, 4))])
+    >>> steps = {f"epoch {i}": tm.Activations.from_array(i * values) for i in (1, 2, 3)}
+    >>> links = tm.link_patterns({name: tm.find_patterns(a, min_cluster_size=20) for name, a in steps.items()})
+    >>> [(link.step, link.b, link.jaccard) for link in links.follow(0)]
+    [(0, 0, 1.0), (1, 0, 1.0)]
     """
 
     names: tuple[str, ...]

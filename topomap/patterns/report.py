@@ -87,6 +87,18 @@ class PatternReport:
         False discovery rate below which `PatternRow.common` names a value.
     provenance
         Parameters, versions, and the provenance of the patterns.
+
+    Examples
+    --------
+    >>> import topomap as tm
+    >>> rng = np.random.default_rng(0)
+    >>> values = np.concatenate([rng.normal(3, 0.3, (40, 4)), rng.normal(-3, 0.3, (40, 4))])
+    >>> acts = tm.Activations.from_array(values, label=np.repeat(["cat", "dog"], 40))
+    >>> report = tm.measure_patterns(tm.find_patterns(acts, min_cluster_size=20), n_bootstrap=4)
+    >>> report
+    PatternReport(layer: 2 patterns in 80 inputs, 2 stable over 4 samples; 2 of 4 tests at q <= 0.05)
+    >>> report.enriched(0)[0].value, report.growth[-1].patterns
+    ('cat', 2.0)
     """
 
     patterns: Patterns

@@ -44,6 +44,15 @@ class TopInputs:
         What they were taken from; `pattern` is None unless members of one were ranked.
     provenance
         How they came about.
+
+    Examples
+    --------
+    >>> import topomap as tm
+    >>> top = tm.top_inputs(tm.Activations.from_array([[0.0, 5.0], [2.0, 1.0], [2.0, 3.0]]), unit=1, n=2)
+    >>> top
+    TopInputs(layer, unit 1: 2 inputs)
+    >>> top.inputs, top.values
+    (array([0, 2]), array([5., 3.]))
     """
 
     inputs: Int
