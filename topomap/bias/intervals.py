@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from topomap.bias.effects import Table, weighted_effects
+from topomap.bias.effects import BLOCK_ENTRIES, Table, weighted_effects
 
 Float = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ def bootstrap(
     parts = np.split(order, np.flatnonzero(np.diff(strata[order])) + 1)
     rng = np.random.default_rng(seed)
     effects = np.empty((n, table.n_neurons), dtype=np.float32)
-    step = max(1, min(64, 8_000_000 // max(table.n_rows, table.n_neurons)))
+    step = max(1, min(256, BLOCK_ENTRIES // max(table.n_rows, table.n_neurons)))
     with tqdm(total=n, desc="bootstrap", disable=None if progress else True, leave=False, delay=1) as bar:
         for start in range(0, n, step):
             size = min(step, n - start)

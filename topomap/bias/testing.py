@@ -126,7 +126,7 @@ def share_above(of_labellings: Float, observed: Float) -> Float:
     """Return the share of labellings at least as large as each value, rounding aside, shape ``(n_values,)``."""
     ordered = np.sort(of_labellings)
     below = np.searchsorted(ordered, observed * (1 - SAME) - SAME, side="left")
-    return np.asarray(1 - below / len(ordered))
+    return np.asarray((len(ordered) - below) / len(ordered))
 
 
 def benjamini_hochberg(p: Float) -> Float:
