@@ -179,7 +179,9 @@ def plot_profiles(
     live = ~(profiles.dead | layout.dead)
     small = too_few(profiles)[chosen]
     # One input of a group of three may reach far, which must not take the colours from the groups that count.
-    scale = style.scale(values if small.all() else values[~small], look["limits"], look["cmap"], live=live)
+    counting = values if small.all() else values[~small]
+    scale = style.scale(counting, look["limits"], look["cmap"], live=live)
+    scale = style.scale(values, (scale.low, scale.high), look["cmap"], live=live)  # arrows are of all groups drawn
     fades = look["noise"] and profiles.contrast != "none"
     floor = (profiles.noise_floor if raw else profiles.scaled_noise)[chosen] if fades else None
     names = [profiles.names[i] for i in chosen]

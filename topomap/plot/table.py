@@ -160,7 +160,8 @@ def make_table(
             turned = {"rotation": 90, "linespacing": 1.1, **middle}
             page.write(left - 0.05 - LINE, middle_y, "\n".join(names[r]), style.TITLE, style.INK, **turned)
         middle_y = y + head + (block - head - GAP) / 2
-        page.write(left - gutter + SMALL_LINE / 2, middle_y, rows_name, rotation=90, **name)
+        if rows_name:
+            page.write(left - gutter + SMALL_LINE / 2, middle_y, rows_name, rotation=90, **name)
     panels = []
     for cell, note, color in zip(table.cells, notes, colors, strict=True):
         x, y = corner[cell]

@@ -1,0 +1,75 @@
+"""``topomap plot``: arrangements, contrasts and projections of a tiny run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import topomap as tm
+from topomap.cli import main
+from topomap.run import Run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    label = np.arange(60) % 3
+    prediction = np.where(np.arange(60) % 4 == 1, (label + 1) % 3, label)
+    values = rng.normal(size=(60, 20)) + rng.normal(size=(3, 20))[label]
+    names = np.array(["ant", "bee", "cow"])
+    acts = tm.Activations.from_array(values, label=names[label], prediction=names[prediction], layer="fc")
+    path = tmp_path_factory.mktemp("plots") / "run"
+    tm.save_run(Run(acts.inputs, {("fc", "none"): acts}), path)
+    tm.embed(tm.correlate(acts), "pca").save(path, "fc")
+    return path
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
+    code = main([str(word) for word in words])
+    told = capsys.readouterr()
+    return code, told.out + told.err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--by label,prediction", {"by": ("label", "prediction")}),
+        ("--by label,correct --min-size 30", {"by": ("label", "correct"), "min_size": 30}),
+        ("--by label,correct --arrange grid", {"by": ("label", "correct"), "arrange": "grid"}),
+        ("--by label --arrange tree", {"by": "label", "arrange": "tree"}),
+        ("--by label --contrast cow --groups ant", {"by": "label", "contrast": "cow", "groups": ["ant"]}),
+        ("--by label --contrast rest", {"by": "label", "contrast": "rest"}),
+        ("--by label --projection pca", {"by": "label", "projection": "pca"}),
+    ],
+)
+def test_it_draws_what_python_draws(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, expected: dict[str, object]
+) -> None:
+    file = tmp_path / "a.png"
+    assert call(capsys, "plot", run, *words.split(), "--to", file, "--dpi", 40) == (0, f"{file}\n")
+    acts = tm.open_run(run)["fc"]
+    made = {name: expected.pop(name) for name in ("by", "contrast", "min_size") if name in expected}
+    if "projection" in expected:
+        expected["projection"] = tm.project_inputs(acts, "pca")
+    figure = tm.plot_profiles(tm.profile(acts, **made), tm.Layout.load(run, "fc"), **expected)
+    tm.save_figure(figure, tmp_path / "b.png", dpi=40)
+    np.testing.assert_array_equal(np.asarray(Image.open(file)), np.asarray(Image.open(tmp_path / "b.png")))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--by label --arrange matrix", "needs groups by two columns"),
+        ("--by label --contrast cwo", "Did you mean 'cow'"),
+        ("--by label --arrange tree --projection pca", "projection goes with arrange='grid'"),
+        ("--inputs 1 --arrange tree --min-size 3", "--min-size and --arrange are for groups"),
+    ],
+)
+def test_mistakes_are_explained(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    code, told = call(capsys, "plot", run, *words.split(), "--to", tmp_path / "a.png")
+    assert code == 2 and message in told and not list(tmp_path.iterdir())
