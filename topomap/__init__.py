@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         top_inputs,
     )
     from topomap.plot import (
+        plot_bias,
         plot_comparison,
         plot_costs,
         plot_inputs,
@@ -105,6 +106,7 @@ _ROOMS = {
     "measure_layout": "quality",
     "measure_smoothness": "quality",
     "measure_stability": "quality",
+    "plot_bias": "plot",
     "plot_comparison": "plot",
     "plot_costs": "plot",
     "plot_inputs": "plot",
@@ -153,6 +155,7 @@ __all__ = [
     "measure_smoothness",
     "measure_stability",
     "open_run",
+    "plot_bias",
     "plot_comparison",
     "plot_costs",
     "plot_inputs",

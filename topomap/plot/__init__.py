@@ -4,6 +4,7 @@ Plot functions take ``(data, layout, *, ax=None, ...)`` and return what they dre
 leave matplotlib's settings alone; `save_figure` saves.
 """
 
+from topomap.plot.bias import plot_bias
 from topomap.plot.inputs import plot_inputs
 from topomap.plot.layout import plot_layout
 from topomap.plot.patterns import plot_patterns
@@ -14,6 +15,7 @@ from topomap.plot.save import save_figure
 from topomap.plot.topomap import plot_topomap
 
 __all__ = [
+    "plot_bias",
     "plot_comparison",
     "plot_costs",
     "plot_inputs",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topomap.layout import Layout
+from topomap.plot import style
 from topomap.similarity import Similarity
 
 if TYPE_CHECKING:
@@ -60,6 +62,44 @@ def draw_borders(ax: Axes, layout: Layout, border: Path, similarity: Similarity,
     collection = LineCollection(list(lines[drawn]), colors=color, linewidths=width, zorder=2.5, capstyle="round")
     ax.add_collection(collection, autolim=False)
     collection.set_clip_path(border, ax.transData)
+
+
+def draw_outlines(
+    ax: Axes, layout: Layout, border: Path, marked: Sequence[tuple[int, NDArray[np.int64]]], fine: int = 400
+) -> None:
+    """Draw a line around the cells of each set of neurons, with its number inside unless that is 0.
+
+    The line follows the walls of the cells, and the border of the region where a cell reaches it.
+    """
+    from matplotlib.patheffects import withStroke
+    from scipy.ndimage import gaussian_filter
+    from scipy.spatial import cKDTree
+
+    if not marked:
+        return
+    steps = (2 * np.arange(fine) + 1) / fine - 1
+    x, y = np.meshgrid(steps, steps)
+    points = np.column_stack([x.ravel(), y.ravel()])
+    nearest = cKDTree(layout.positions).query(points)[1]
+    inside = border.contains_points(points)
+    for number, neurons in marked:
+        member = np.zeros(layout.n_neurons)
+        member[neurons] = 1
+        field = np.where(inside, member[nearest], 0.0).reshape(fine, fine)
+        field = gaussian_filter(np.pad(field, 4), 1.5)  # rounds the pixels' stairs; beyond the frame is outside
+        wide = np.concatenate(
+            [steps[0] - 2 / fine * np.arange(4, 0, -1), steps, steps[-1] + 2 / fine * np.arange(1, 5)]
+        )
+        if field.max() <= 0.5:
+            continue
+        lines = ax.contour(wide, wide, field, levels=[0.5], colors=style.INK, linewidths=0.9, zorder=4.5)
+        lines.set_path_effects([withStroke(linewidth=2.0, foreground="white", alpha=0.8)])
+        if number:
+            centre = layout.positions[neurons].mean(axis=0)
+            at = layout.positions[neurons[np.argmin(np.linalg.norm(layout.positions[neurons] - centre, axis=1))]]
+            options: dict[str, Any] = {"fontsize": style.SMALL, "color": style.INK, "ha": "center", "va": "center"}
+            text = ax.text(float(at[0]), float(at[1]), str(number), zorder=6, **options)
+            text.set_path_effects([withStroke(linewidth=1.6, foreground="white")])
 
 
 def _distances(similarity: Similarity, pairs: NDArray[Any]) -> NDArray[np.float64]:
