@@ -1,6 +1,6 @@
 """Recording: a model and its data become a run. The only room of the path that imports torch."""
 
-from topomap.recording.ablate import ablate
+from topomap.recording.ablation import ablate
 from topomap.recording.listing import LayerInfo, LayerTable, list_layers
 from topomap.recording.moments import MomentAccumulator
 from topomap.recording.recorder import record
