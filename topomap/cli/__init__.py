@@ -1,5 +1,4 @@
-"""The command line: ``topomap demo``, ``layers``, ``record``, ``embed``, ``plot``, ``patterns``,
-``compare`` and ``info``.
+"""The command line: ``topomap record``, ``embed``, ``plot``, ``patterns`` and the other verbs.
 
 One function per command, in `topomap.cli.commands`, with the parameters of the Python verbs. ``--config FILE`` reads
 parameters from the tables of a TOML file; what stands on the command line goes before what stands in the file.

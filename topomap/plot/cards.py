@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,7 @@ def draw_cards(sheet: Sheet, parts: Sequence[Part], n: int, columns: int) -> Non
 def _lines(parts: Sequence[Part], wide: float) -> list[list[tuple[Part, float]]]:
     """Break the parts into lines and give each its width."""
     lines: list[list[Part]] = [[]]
-    for part in [replace(part, least=min(part.least, wide)) for part in parts]:
+    for part in [replace(part, least=min(max(part.least, _width(part.heading)), wide)) for part in parts]:
         if lines[-1] and sum(each.least + GAP for each in lines[-1]) + part.least > wide:
             lines.append([])
         lines[-1].append(part)
@@ -71,6 +72,11 @@ def _lines(parts: Sequence[Part], wide: float) -> list[list[tuple[Part, float]]]
         shares = sum(part.grows for part in line) or 1.0
         placed.append([(part, part.least + max(left, 0) * part.grows / shares) for part in line])
     return placed
+
+
+def _width(heading: Sequence[tuple[str, str]]) -> float:
+    """Return the width of a heading in inches, with half a letter behind every piece."""
+    return sum(text_width(text, style.SMALL) + style.SMALL / 2 for text, _ in heading) / 72
 
 
 def _draw_card(
@@ -88,7 +94,7 @@ def _draw_card(
                 at = place
                 for text, color in part.heading:
                     sheet.text(at, y, text, color=color)
-                    at += (text_width(text, style.SMALL) + style.SMALL / 2) / 72
+                    at += _width([(text, color)])
             part.draw(i, place, y + head, room)
             place += room + GAP
         y += HIGH + head + GAP / 2
@@ -131,12 +137,11 @@ def draw_members(
 
 def shorten(text: str, wide: float) -> str:
     """Return a text that is no wider than so many inches, ending in dots where it was cut."""
-    text = " ".join(text.split())
+    text = " ".join(text[:400].split())  # of a whole document no more than the beginning has room
     if text_width(text, style.SMALL) <= wide * 72:
         return text
-    while text and text_width(text + "...", style.SMALL) > wide * 72:
-        text = text[:-1].rstrip()
-    return text + "..."
+    fits = bisect_right(range(len(text)), wide * 72, key=lambda n: text_width(text[:n] + "...", style.SMALL))
+    return text[: max(fits - 1, 0)].rstrip() + "..."
 
 
 def room_for(names: Iterable[str]) -> float:
@@ -179,17 +184,15 @@ def draw_shares(
         told = list(dict.fromkeys(percent(values[row]) for values in shares.values()))
         texts.append(f"{' / '.join(told)}%" + "*" * mark)
     inches = ax.get_window_extent().width / sheet.figure.dpi
-    reach = [max(float(values[row]) for values in shares.values()) for row in range(len(names))]
-    # as long as the longest bar and the number behind it can be
-    ends = [(share, text_width(text, style.SMALL) / 72 + 0.06) for share, text in zip(reach, texts, strict=True)]
-    most_share = max([share / max(inches - text, 0.2) for share, text in ends] + [1 / max(inches - 0.34, 0.2)]) * inches
-    ax.set(xlim=(0, most_share), xticks=[])
+    longest = text_width(" / ".join(["100", "99"][: len(shares)]) + "%*", style.SMALL) / 72 + 0.06
+    whole = inches / max(inches - longest, 0.25)  # where the axes end, if all ends at 1
+    ax.set(xlim=(0, whole), xticks=[])
     thick = 0.78 / len(shares)
     for j, (column, values) in enumerate(shares.items()):
         for row, share in enumerate(values):
             ax.barh(row - 0.39 + (j + 0.5) * thick, share, thick * 0.9, color=COLORS[column], linewidth=0)
-    for row, (share, text) in enumerate(zip(reach, texts, strict=True)):
-        at = share + 0.04 / inches * most_share
+    for row, text in enumerate(texts):
+        at = max(float(values[row]) for values in shares.values()) + 0.04 / inches * whole
         ax.text(at, row, text, fontsize=style.SMALL, color=style.INK, va="center", ha="left")
 
 

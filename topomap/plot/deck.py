@@ -51,7 +51,7 @@ class Deck:
             told.append(f"misclassified members are {'framed' if pictures else 'coloured'}")
         counted = [name for name in draw.COLORS if any(card.bars.get(name) for card in self.cards)]
         if counted:
-            parts.append(draw.Part([(name, draw.COLORS[name]) for name in counted], 1.05, 1.0, self._bars))
+            parts.append(draw.Part([(name, draw.COLORS[name]) for name in counted], 1.05, 1.8, self._bars))
             told.append(f"bars: share of the pattern; * enriched (false discovery rate {self.report.alpha:g})")
         if any(card.units is not None for card in self.cards):
             legend = [("units in pattern,", draw.OWN), ("in all inputs", style.QUIET)]

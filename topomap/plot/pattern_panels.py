@@ -91,8 +91,9 @@ def draw_matrix(
         label.set_rotation(90 if patterns[i] < 0 or cell < 0.12 else 0)
     ax.set_yticks(range(len(values)), values, parse_math=False)
     ax.set_xlabel("pattern", fontsize=style.LABEL, color=style.INK)
-    ax.xaxis.set_label_coords(0.5, -0.18 / down)  # beside the word noise, which stands upright
-    return down + 0.42
+    # beside the word noise, which stands upright, where there is room
+    ax.xaxis.set_label_coords(0.5, -(0.18 if across > 1.2 else 0.34) / down)
+    return down + (0.42 if across > 1.2 else 0.54)
 
 
 def _bubbles(
@@ -126,10 +127,14 @@ def draw_growth(sheet: Sheet, x: float, y: float, wide: float, high: float, grow
     ax.locator_params(axis="both", nbins=4, integer=True)
     ax.set_xlabel("inputs", fontsize=style.LABEL, color=style.INK, labelpad=1)
     ax.set_ylabel("patterns", fontsize=style.LABEL, color=color, labelpad=2)
-    other = ax.twinx()
+    other = sheet.axes(x + 0.3, y, wide - 0.6, high)
     dress(other)
+    other.patch.set_visible(False)
+    other.set(xticks=[], xlim=ax.get_xlim())
     other.spines["left"].set_visible(False)
     other.spines["right"].set_visible(True)
+    other.yaxis.tick_right()
+    other.yaxis.set_label_position("right")
     other.plot(n, [100 * row.noise for row in growth], color=style.QUIET, linewidth=0.9, linestyle=(0, (3, 1.5)))
     other.set_ylim(0, 105)
     other.set_yticks([0, 50, 100])

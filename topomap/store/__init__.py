@@ -6,7 +6,7 @@ A run folder holds two things::
     run.zarr/                      a Zarr v3 hierarchy: ``xarray.open_zarr(folder / "run.zarr", group=...)``
         inputs/                    the table of inputs
         layers/<layer>/<reduce>/   activations or moments of one layer under one reduction
-        <other>/...                data sets that later steps add, such as layouts/<layer>/<reduce>/<method>
+        <other>/...                data sets that later steps add: layouts/<layer>/<reduce>/<method>, patterns/...
 
 **Index.** ``schema`` (version of this layout, 1), ``topomap`` (version that wrote it), ``complete`` (false for a
 recording cut short), the tables ``provenance`` (parameters, seed, counts, versions, as recorded; None is left out,
