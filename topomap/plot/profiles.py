@@ -146,6 +146,7 @@ def plot_profiles(
     --------
     >>> import numpy as np
     >>> from topomap.profiles import profile
+    >>> from topomap.run import Activations
     >>> rng = np.random.default_rng(0)
     >>> acts = Activations.from_array(rng.normal(size=(60, 20)), label=np.arange(60) % 4)
     >>> layout = Layout(positions=rng.uniform(-1, 1, size=(20, 2)))
