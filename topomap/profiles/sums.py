@@ -65,9 +65,7 @@ def sum_groups(acts: Activations, membership: sparse.csr_array) -> Sums:
             if not known:
                 np.minimum(low, block.min(axis=0), out=low)
                 np.maximum(high, block.max(axis=0), out=high)
-                rest = centred.mean(axis=0)
-                squares = squared.sum(axis=0) - len(block) * rest**2
-                every.merge(zero, np.array([len(block)]), (middle + rest)[None], np.maximum(squares, 0)[None])
+                every.merge(zero, np.array([len(block)]), middle[None], squared.sum(axis=0)[None])
             _merge(groups, members[part], centred, squared, middle)
             bar.update(len(block))
     if not known:
