@@ -53,8 +53,8 @@ class Deck:
         if counted:
             parts.append(draw.Part([(name, draw.COLORS[name]) for name in counted], 1.05, 1.8, self._bars))
             told.append("bars: share of the pattern")
-            if any(star for _, _, stars in self._rows for star in stars):
-                told.append(f"* enriched (false discovery rate {self.report.alpha:g})")
+        if any(self.report.enriched(card.pattern) for card in self.cards):
+            told.append(f"* enriched (false discovery rate {self.report.alpha:g})")
         if any(card.units is not None for card in self.cards):
             legend = [("units in pattern,", draw.OWN), ("in all inputs", style.QUIET)]
             parts.append(draw.Part(legend, 1.1, 1.0, self._boxes))
