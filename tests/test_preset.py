@@ -81,3 +81,25 @@ def test_profiles_similarity_swarm_and_picture_follow_the_paper(digits):
         assert image.get_clim() == pytest.approx((-limit, limit))
         assert image.get_cmap().name == "bwr"
     plt.close(fig)
+
+
+def test_feature_maps_are_compared_place_by_place_and_painted_by_their_means():
+    rng = np.random.default_rng(0)
+    label = np.arange(60) % 3
+    maps = rng.normal(size=(60, 4, 12)) + rng.normal(size=(3, 4, 12))[label]  # inputs x places x channels
+    rows, places = np.repeat(np.arange(60), 4), np.tile([[0, 0], [0, 1], [1, 0], [1, 1]], (60, 1))
+    inputs = tm.Inputs(np.arange(60), {"label": label})
+    acts = tm.Activations(maps.reshape(-1, 12), inputs, "conv", "positions", rows, places)
+    profiles = tm.profile(acts, by="label", preset="krug2023")
+    similarity = tm.correlate(profiles, preset="krug2023")
+    by_place = np.concatenate([paper_profiles(maps[:, i], label) for i in range(4)])
+    np.testing.assert_allclose(similarity.distance(), paper_distances(by_place), atol=1e-5)
+    layout = tm.embed(similarity, method="pca", region="square")
+    fig = tm.plot_profiles(profiles, layout, preset="krug2023", order="given")
+    images = [artist for ax in fig.axes for artist in ax.images if artist.get_array().shape == (100, 100)]
+    painted = tm.Surface(layout)(paper_profiles(maps.mean(axis=1), label))
+    assert len(images) == 3
+    for image, field in zip(images, painted, strict=True):
+        shown = np.ma.filled(image.get_array().astype(float), np.nan)
+        np.testing.assert_allclose(shown, field.reshape(100, 100), atol=1e-5)
+    plt.close(fig)
