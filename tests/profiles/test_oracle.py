@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import topomap as tm
+from topomap.recording.moments import MomentAccumulator
 from topomap.run import GroupMoments
 from topomap.store import open_run, save_run
 
@@ -207,6 +208,18 @@ def test_moments_are_not_merged_where_inputs_would_be_lost():
     assert tm.profile(moments, by=("site", "label")).n_ungrouped == lost
     both = moments_of(acts, ("label", "site"), "label")
     assert_same(tm.profile(both, by="label"), tm.profile(acts, by="label"))
+
+
+def test_streamed_moments_give_the_groups_of_the_values():
+    acts = make_acts()
+    accumulator = MomentAccumulator(acts.n_neurons, by=(("label", "prediction"), ("site", "correct")))
+    for part in (slice(0, 31), slice(31, 90)):
+        columns = {name: column[part] for name, column in acts.inputs.columns.items()}
+        accumulator.update(acts.values[part], columns)
+    moments = accumulator.finish("fc", "none", classes=CLASSES)
+    for by in (("prediction", "label"), "prediction", ("correct", "site")):
+        for options in ({}, {"contrast": "rest", "weights": "size"}):
+            assert_same(tm.profile(moments, by=by, **options), tm.profile(acts, by=by, **options))
 
 
 def test_merged_groups_with_commas_in_their_names_fall_back_on_their_values():
