@@ -131,6 +131,19 @@ def test_overlapping_groups_against_the_rest() -> None:
         measure_bias(acts, Groups(("x", "y"), membership), reference="x")
 
 
+def test_outcomes_where_predictions_are_known() -> None:
+    acts = make()
+    assert measure_bias(acts, "group", n_permutations=100).outcomes is None
+    label, group = acts.column("label"), acts.column("group")
+    acts = acts.with_labels(prediction=np.where((group == 1) & (np.arange(200) % 3 == 0), 1 - label, label))
+    report = measure_bias(acts, "group", "label", n_permutations=100)
+    assert report.outcomes is not None
+    wanted = np.mean(np.arange(200)[group == 1] % 3 == 0)
+    assert report.outcomes.difference["error_rate"].value == pytest.approx(wanted)
+    assert finite(report.to_dict())
+    assert measure_bias(acts, "correct", n_permutations=100).outcomes is None
+
+
 def test_rows_of_an_input_move_together() -> None:
     rng = np.random.default_rng(0)
     inputs = tm.Inputs(np.arange(60), {"group": np.arange(60) % 2})
@@ -140,6 +153,17 @@ def test_rows_of_an_input_move_together() -> None:
     assert found.n_inputs == 60
     wanted = measure_bias(Activations(values[::9], inputs), "group", n_permutations=100)
     np.testing.assert_allclose(found["1"].p, wanted["1"].p)
+
+
+def test_sparse_values_are_tested_as_dense_ones() -> None:
+    from scipy import sparse
+
+    acts = make()
+    values = np.maximum(np.array(acts.values), 0).astype(np.float32)
+    dense = Activations.from_array(values, **acts.inputs.columns)
+    kept = Activations.from_array(sparse.csr_array(values), **acts.inputs.columns)
+    one, two = (measure_bias(each, "group", "label", n_permutations=100) for each in (dense, kept))
+    np.testing.assert_array_equal(one["1"].statistic, two["1"].statistic)
 
 
 def test_missing_values_are_left_out_and_counted() -> None:
@@ -174,11 +198,11 @@ def test_classes_of_one_group_are_listed_as_untested() -> None:
     label = np.repeat([0, 1, 2], [100, 60, 40])
     group = np.where(label == 2, 1, np.arange(200) % 2)
     report = measure_bias(make(label=label, group=group), "group", "label", n_permutations=100)
-    assert report.untested == (("1", "2", "none of 0"),)
+    assert report.untested == (("1", "2", "no input of 0"),)
     cells = [(c.name, c.n_group, c.n_reference, c.tested) for c in report["1"].cells]
     assert cells == [("0", 50, 50, True), ("1", 30, 30, True), ("2", 40, 0, False)]
     assert report["1"].n_group == 80
-    assert "Classes not tested: 2 (none of 0)" in report.method_text()
+    assert "Classes not tested: 2 (no input of 0)" in report.method_text()
 
 
 def test_bootstrap_intervals_are_near_the_analytic_ones() -> None:
@@ -217,7 +241,7 @@ def test_one_group_only() -> None:
 
 
 def test_group_of_one() -> None:
-    with pytest.raises(ValueError, match="1 of 2 by group is large enough: b: 1 inputs, fewer than 5"):
+    with pytest.raises(ValueError, match="1 of 2 by group is large enough: b: 1 input, fewer than 5"):
         measure_bias(make(group=["a"] * 199 + ["b"]), "group")
     # asked for, a group of one has too few distinct permutations, or enough
     with pytest.raises(ValueError, match="have 10 distinct permutations, fewer than 1 / alpha = 20"):

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from topomap import _sparse
 from topomap._check import at_least, choice, instance_of, same_length, warn
 from topomap.bias.clusters import adjacency
 from topomap.bias.effects import Table
 from topomap.bias.maps import class_maps
+from topomap.bias.outcomes import Outcomes, measure_outcomes
 from topomap.bias.report import BiasReport
 from topomap.bias.sample import Sample, compare, draw_sample
 from topomap.bias.testing import plan_tests, run_tests
@@ -78,6 +80,7 @@ def measure_bias(
     Returns
     -------
     BiasReport
+        With error rates and confidence per group (`measure_outcomes`) where labels and predictions are known.
 
     Warns
     -----
@@ -142,6 +145,10 @@ def measure_bias(
     sample = draw_sample(acts, by, within, unit, min_size)
     _check_blind(layout, sample)
     values = take_rows(acts.values, sample.rows)
+    if acts.sparse:
+        _sparse.refuse_dense(
+            "the values that are permuted", len(sample.rows), acts.n_neurons, "Take fewer inputs: acts.select(n=...)."
+        )
     values = values.toarray() if acts.sparse else np.asarray(values)
     if not np.isfinite(values).all():
         _ = acts.mean  # raises with the way out
@@ -191,6 +198,7 @@ def measure_bias(
         n_permutations=plan.n,
         exact=plan.exact,
         layout=layout,
+        outcomes=_outcomes(acts, sample, by, within, unit, min_size, seed, progress),
         parameters=parameters,
         provenance={
             "parameters": parameters,
@@ -235,3 +243,23 @@ def _check_blind(layout: Layout | None, sample: Sample) -> None:
             "activations out instead: tm.embed(tm.correlate(acts)).",
             stacklevel=4,
         )
+
+
+def _outcomes(
+    acts: Activations,
+    sample: Sample,
+    by: By,
+    within: By | None,
+    unit: By | None,
+    min_size: int,
+    seed: int,
+    progress: bool,
+) -> Outcomes | None:
+    """Return what the model made of the groups, where that is known and a question."""
+    overlap = bool((sample.member.sum(axis=0) > 1).any())
+    if acts.inputs.correct is None or overlap or {"correct", "prediction"} & {*sample.by, *sample.within}:
+        return None
+    try:
+        return measure_outcomes(acts, by, within, unit, min_size=min_size, seed=seed, progress=progress)
+    except ValueError:  # too few inputs with a prediction: what was asked for, the neurons, can be tested all the same
+        return None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from topomap._check import unknown
 from topomap.layout import Layout
+from topomap.layout.base import _plain as plain
 
 if TYPE_CHECKING:
     import xarray
@@ -199,6 +200,17 @@ class BiasReport:
         Error rate and confidence per group, and how well the layer tells the groups, where they were measured.
     parameters, provenance
         What `measure_bias` was called with; versions, seed and the recording.
+
+    Examples
+    --------
+    >>> import topomap as tm
+    >>> values = np.random.default_rng(0).normal(size=(60, 3)) + np.outer(np.arange(60) % 2, [0, 2, 0])
+    >>> acts = tm.Activations.from_array(values, group=np.tile(["a", "b"], 30))
+    >>> report = tm.measure_bias(acts, by="group")
+    >>> report["b"].effect.round(1)
+    array([-0.2,  1.9,  0.3])
+    >>> print(report.method_text())
+    Layer layer, 3 neurons; 60 inputs by group: a (30), b (30), against a. ...
     """
 
     contrasts: tuple[Contrast, ...]
@@ -289,9 +301,9 @@ class BiasReport:
             }
             for c in self.clusters
         ]
-        plain = ("alpha", "forming", "layer", "reduce", "unit", "n_inputs", "n_units", "n_permutations", "exact")
+        single = ("alpha", "forming", "layer", "reduce", "unit", "n_inputs", "n_units", "n_permutations", "exact")
         return {
-            **{name: getattr(self, name) for name in plain},
+            **{name: getattr(self, name) for name in single},
             "by": list(self.by),
             "within": list(self.within),
             "groups": dict(zip(self.names, self.counts, strict=True)),
@@ -303,8 +315,8 @@ class BiasReport:
             "outcomes": None if self.outcomes is None else self.outcomes.to_dict(),
             "probe": None if self.probe is None else self.probe.to_dict(),
             "method": self.method_text(),
-            "parameters": dict(self.parameters),
-            "provenance": dict(self.provenance),
+            "parameters": plain(self.parameters),
+            "provenance": plain(self.provenance),
         }
 
     def to_xarray(self) -> xarray.Dataset:
@@ -334,8 +346,8 @@ class BiasReport:
             "reduce": self.reduce,
             "alpha": self.alpha,
             "method": self.method_text(),
-            "parameters": json.dumps(dict(self.parameters)),
-            "provenance": json.dumps(dict(self.provenance), default=str),
+            "parameters": json.dumps(plain(self.parameters)),
+            "provenance": json.dumps(plain(self.provenance)),
         }
         coords = {
             "contrast": np.array(groups, dtype=object),

@@ -140,7 +140,7 @@ def draw_sample(acts: Activations, by: By, within: By | None, unit: By | None, m
     least = min_size if unit is None else max(min_size, BOOTSTRAP)
     excluded = []
     for g in np.flatnonzero(sizes < least).tolist():
-        of = "inputs" if unit is None else f"units of {unit_name}"
+        of = ("input" if sizes[g] == 1 else "inputs") if unit is None else f"of the units of {unit_name}"
         excluded.append((groups.names[g], int(counts[g]), f"{sizes[g]} {of}, fewer than {least}"))
     large = np.flatnonzero(sizes >= least)
     _enough(groups, large, excluded, what)
@@ -269,7 +269,8 @@ def _cells(
     for c in np.flatnonzero(n).tolist():
         reason = ""
         if not tested[c]:
-            reason = f"none of {group}" if n_a[c] == 0 else f"none of {reference}"
+            side = group if n_a[c] == 0 else "the rest" if reference == "rest" else reference
+            reason = f"no input of {side}"
         elif interval == "bootstrap" and sample.unit is None and min(n_a[c], n_b[c]) < BOOTSTRAP:
             reason = f"a cell of fewer than {BOOTSTRAP} inputs"
             tested[c] = False
