@@ -92,6 +92,9 @@ def test_a_planted_patch_is_brought_to_the_centre():
         assert aligned.mean(axis=0).max() == aligned.mean(axis=0)[6, 6] > 1.9
         assert as_it_was.mean(axis=0).max() < 0.7
         assert np.delete(aligned.mean(axis=0).ravel(), [6 * 12 + 6]).max() < 1.5
+    profiles = tm.profile(run["1", "aligned"], "label", places=True, contrast="none")
+    largest = profiles.values.argmax(axis=1)  # the place of every channel's largest value: that of its own class
+    assert profiles.places[largest[0, 0]].tolist() == profiles.places[largest[1, 1]].tolist() == [6, 6]
 
 
 def test_hidden_tokens_are_not_salient_and_are_zero():
