@@ -114,6 +114,7 @@ def test_against_a_named_group_only_the_two_take_part() -> None:
     report = measure_bias(acts, "site", "label", reference="a", n_permutations=200)
     assert [(c.group, c.reference) for c in report.contrasts] == [("b", "a"), ("c", "a")]
     assert report["b"].n_group + report["b"].n_reference == 200
+    assert "within classes, for each contrast among its two groups (seed 0)" in report.method_text()
     alone = measure_bias(acts.select(where={"site": ["a", "b"]}), "site", "label", n_permutations=200)
     np.testing.assert_allclose(report["b"].effect, alone["b"].effect, rtol=1e-5)
     assert (report["c"].p_family <= 0.05).all() and (report["b"].p > 0.005).all()

@@ -46,6 +46,8 @@ def _permuted(report: BiasReport) -> str:
     where = ""
     if report.within:
         where = " within classes" if report.unit is None else " among units of equal class composition"
+    if len(report.contrasts) > 1 and report.contrasts[0].reference != "rest":
+        where += ", for each contrast among its two groups"
     if report.exact:
         return f"All {report.n_permutations + 1:,} distinct arrangements of the {what}{where} were compared."
     return (
