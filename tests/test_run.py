@@ -403,3 +403,50 @@ def test_run_to_xarray():
 
 def test_versions_name_what_results_depend_on():
     assert {"python", "numpy", "torch"} <= set(versions())
+
+
+# Trainings
+
+
+def make_training(steps=(0, 10, 40)):
+    inputs = make_inputs()
+    runs = {}
+    for step in steps:
+        acts = Activations(np.arange(8.0).reshape(4, 2) * step, inputs, "fc")
+        runs[step] = Run(inputs, {("fc", "none"): acts}, {"step": step})
+    return Run.from_snapshots(runs, {"loss": [float(step) for step in steps]})
+
+
+def test_a_training_is_that_of_its_last_step():
+    run = make_training()
+    assert run.steps == (0, 10, 40)
+    assert run["fc"].values[1].tolist() == [80.0, 120.0]
+    assert run.at(10)["fc"].values[1].tolist() == [20.0, 30.0]
+    assert run.at(10).steps == () and run.at(np.int64(10)) is run.at(10)
+    assert run.metrics["loss"].tolist() == [0.0, 10.0, 40.0]
+    assert repr(run) == "Run(4 inputs, 1 layers: fc, 3 snapshots, steps 0 to 40)"
+    assert run.to_xarray()["metrics"]["loss"].sel(step=10).item() == 10.0
+
+
+def test_snapshots_come_in_order_of_steps():
+    run = make_training((40, 0, 10))
+    assert run.steps == (0, 10, 40)
+    assert run.metrics["loss"].tolist() == [0.0, 10.0, 40.0]
+    assert run["fc"].values[1].tolist() == [80.0, 120.0]
+
+
+def test_a_step_that_is_not_there_names_the_nearest():
+    with pytest.raises(ValueError, match=r"no snapshot at step 12; the nearest are 0 and 10 \(run.steps has all 3\)"):
+        make_training().at(12)
+    with pytest.raises(ValueError, match="the nearest is 5"):
+        make_training((5,)).at(4)
+    with pytest.raises(ValueError, match="it is not a recorded training"):
+        make_training().at(10).at(10)
+
+
+def test_snapshots_and_metrics_must_fit():
+    with pytest.raises(ValueError, match="at least one snapshot"):
+        Run.from_snapshots({})
+    run = make_training()
+    with pytest.raises(ValueError, match="metric 'loss' must have one entry per snapshot: expected 3, got 2"):
+        Run.from_snapshots(run.snapshots, {"loss": [1, 2]})

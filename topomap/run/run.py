@@ -11,7 +11,10 @@ from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Any
 
-from topomap._check import choice, unknown
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from topomap._check import choice, same_length, unknown
 from topomap.run.activations import Activations
 from topomap.run.inputs import Inputs
 from topomap.run.moments import Moments
@@ -37,6 +40,9 @@ class Run(Mapping[Any, Record]):
     ``run["conv1"]`` is a layer recorded under one reduction, ``run["conv1", "max"]`` one of several. A layer that has
     one value per input is the same under any of them (but for ``"std"``, which it does not have).
 
+    A recorded training has snapshots besides: ``run.at(step)["conv1"]`` is the layer at one of ``run.steps``, and
+    ``run["conv1"]`` is that of the last.
+
     Parameters
     ----------
     inputs
@@ -47,6 +53,10 @@ class Run(Mapping[Any, Record]):
         Versions, seed, parameters, counts of inputs and of dead neurons.
     path
         The run folder, if there is one.
+    snapshots
+        Of a training: the run at each step, in order of steps; all have the same inputs.
+    metrics
+        Of a training: what was logged, one value per snapshot, NaN where it was not; each of shape ``(n_steps,)``.
 
     Examples
     --------
@@ -62,6 +72,82 @@ class Run(Mapping[Any, Record]):
     records: Mapping[tuple[str, str], Record]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    snapshots: Mapping[int, Run] = field(default_factory=dict)
+    metrics: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    @classmethod
+    def from_snapshots(
+        cls,
+        snapshots: Mapping[int, Run],
+        metrics: Mapping[str, ArrayLike] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        path: Path | None = None,
+    ) -> Run:
+        """Return a training of runs that were recorded at some of its steps.
+
+        Parameters
+        ----------
+        snapshots
+            A run per step: of the same inputs, layers and neurons.
+        metrics
+            Values per snapshot, in the order of `snapshots`.
+        provenance
+            By default that of the last snapshot.
+        path
+            The run folder, if there is one.
+
+        Raises
+        ------
+        ValueError
+            If there is no snapshot, or a metric does not have one value for each.
+
+        Examples
+        --------
+        >>> runs = {}
+        >>> for step in (0, 100):
+        ...     acts = Activations.from_array([[0.0, 1.0], [2.0, 1.0 + step]], layer="fc")
+        ...     runs[step] = Run(acts.inputs, {("fc", "none"): acts})
+        >>> run = Run.from_snapshots(runs, {"loss": [0.7, 0.1]})
+        >>> run.steps, run.at(0)["fc"]
+        ((0, 100), Activations(fc: 2 rows x 2 neurons, 1 dead))
+        """
+        if not snapshots:
+            raise ValueError("a training needs at least one snapshot.")
+        order = sorted(range(len(snapshots)), key=list(snapshots).__getitem__)
+        columns = {str(name): np.asarray(values, dtype=np.float64) for name, values in (metrics or {}).items()}
+        for name, values in columns.items():
+            same_length(f"metric {name!r}", len(values), "snapshot", len(snapshots))
+        if order != list(range(len(order))):
+            steps = list(snapshots)
+            snapshots = {steps[i]: snapshots[steps[i]] for i in order}
+            columns = {name: values[order] for name, values in columns.items()}
+        last = snapshots[next(reversed(list(snapshots)))]
+        about = dict(last.provenance if provenance is None else provenance)
+        return cls(last.inputs, last.records, about, path, snapshots, columns)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps of a training at which there are snapshots, in order; empty for any other run."""
+        return tuple(self.snapshots)
+
+    def at(self, step: int) -> Run:
+        """Return what was recorded at one step of a training: a run of that step alone.
+
+        Raises
+        ------
+        ValueError
+            If there is no snapshot at this step; the nearest ones are named.
+        """
+        if step in self.snapshots:
+            return self.snapshots[step]
+        if not self.steps:
+            raise ValueError(f"this run has no snapshots, so none at step {step!r}: it is not a recorded training.")
+        steps = np.array(self.steps)
+        nearest = sorted(steps[np.argsort(np.abs(steps - step), kind="stable")[:2]].tolist())
+        raise ValueError(
+            f"there is no snapshot at step {step!r}; the nearest {'is' if len(nearest) == 1 else 'are'} "
+            f"{' and '.join(map(str, nearest))} (run.steps has all {len(steps)})."
+        )
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -105,18 +191,22 @@ class Run(Mapping[Any, Record]):
         return len(self.records)
 
     def to_xarray(self) -> xarray.DataTree:
-        """Return inputs and layers as one tree, as they lie in a run folder."""
+        """Return inputs and layers as one tree, as they lie in a run folder; of a training those of the last step."""
         import xarray
 
         nodes = {"inputs": self.inputs.to_xarray()}
         for (layer, reduce), record in self.records.items():
             nodes[f"layers/{layer}/{reduce}"] = record.to_xarray()
+        if self.metrics:
+            data = {name: (("step",), values) for name, values in self.metrics.items()}
+            nodes["metrics"] = xarray.Dataset(data, coords={"step": list(self.steps)})
         return xarray.DataTree.from_dict(nodes)
 
     def __repr__(self) -> str:
         where = f" at {self.path}" if self.path else ""
         n = len(self.inputs) or self.provenance.get("n_inputs", 0)
-        return f"Run({n} inputs, {len(self.layers)} layers: {', '.join(self.layers)}{where})"
+        steps = f", {len(self.steps)} snapshots, steps {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
+        return f"Run({n} inputs, {len(self.layers)} layers: {', '.join(self.layers)}{steps}{where})"
 
 
 def versions() -> dict[str, str]:
