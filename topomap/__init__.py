@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from topomap._check import TopomapWarning
-    from topomap.bias import BiasReport, measure_bias
+    from topomap.bias import (
+        BiasReport,
+        LabelError,
+        Outcomes,
+        Probe,
+        find_label_errors,
+        measure_bias,
+        measure_outcomes,
+        measure_probe,
+    )
     from topomap.groups import Groups
     from topomap.layout import Layout, Projection, embed, embed_jointly, project_inputs
     from topomap.patterns import (
@@ -68,7 +77,13 @@ _ROOMS = {
     "TopomapWarning": "_check",
     "Groups": "groups",
     "BiasReport": "bias",
+    "LabelError": "bias",
+    "Outcomes": "bias",
+    "Probe": "bias",
+    "find_label_errors": "bias",
     "measure_bias": "bias",
+    "measure_outcomes": "bias",
+    "measure_probe": "bias",
     "Activations": "run",
     "Inputs": "run",
     "Moments": "run",
@@ -124,12 +139,15 @@ __all__ = [
     "Comparison",
     "Groups",
     "Inputs",
+    "LabelError",
     "Layout",
     "Moments",
+    "Outcomes",
     "PatternCard",
     "PatternLinks",
     "PatternReport",
     "Patterns",
+    "Probe",
     "Profiles",
     "Projection",
     "Quality",
@@ -146,12 +164,15 @@ __all__ = [
     "describe_pattern",
     "embed",
     "embed_jointly",
+    "find_label_errors",
     "find_patterns",
     "link_patterns",
     "list_layers",
     "measure_bias",
     "measure_layout",
+    "measure_outcomes",
     "measure_patterns",
+    "measure_probe",
     "measure_smoothness",
     "measure_stability",
     "open_run",
