@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,21 +22,25 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-#: Classes drawn by default, besides all of them together; columns side by side; and the largest map in inches.
-MOST_CLASSES, _ACROSS, _LARGEST = 11, 6, 1.75
+#: Classes drawn by default, besides all of them together; columns side by side; and the largest maps in inches, those
+#: of all classes together and those of each.
+MOST_CLASSES, _ACROSS, _LARGE, _SMALL = 12, 6, 2.1, 1.5
 
-#: Room for the two colour bars, in inches.
+#: Room for the colour bars, in inches.
 _BARS = 0.62
 
 
 @dataclass(frozen=True, eq=False)
 class _Map:
-    """One map of the figure: its row and column, its values, what is written above it, and the clusters around it."""
+    """One map of the figure: what is painted, what is written above it, and the clusters around it.
 
-    row: int
-    column: int
+    Differences have a colour scale of their own.
+    """
+
+    ground: Ground
     values: NDArray[np.float64]
-    note: str
+    note: str = ""
+    difference: bool = True
     clusters: Sequence[tuple[int, Cluster]] = ()
     single: NDArray[np.bool_] | None = None
 
@@ -67,7 +71,7 @@ def plot_bias(
     group
         The contrast to draw in full, by the name of its group.
     classes
-        Which classes to draw beside all of them together; by default all, up to 11, those of most inputs first.
+        Which classes to draw below all of them together; by default all, up to 12 of the most inputs.
     width
         Of the figure: ``"single"`` (3.5 in) or ``"double"`` (7.2 in) column, or inches.
     limits, cmap
@@ -111,7 +115,7 @@ def plot_bias(
         raise ValueError("report must hold at least one report of measure_bias; got none.")
     for each in reports:
         instance_of("report", each, BiasReport, "Make one with tm.measure_bias(acts, by=...).")
-    grounds = [Ground.of(each, resolution=resolution) for each in _layouts(reports, layout)]
+    grounds = [Ground.of(each, resolution=resolution) for each in layouts_of(reports, layout)]
     names = list(dict.fromkeys(c.group for c in reports[0].contrasts))
     if group is not None and group not in names:
         raise unknown("group", group, names)
@@ -129,7 +133,8 @@ def plot_bias(
     return _summary(reports, names if group is None else [group], grounds, inches, limits, cmap, caption)
 
 
-def _layouts(reports: list[BiasReport], layout: Layout | Sequence[Layout] | None) -> list[Layout]:
+def layouts_of(reports: list[BiasReport], layout: Layout | Sequence[Layout] | None) -> list[Layout]:
+    """Return the layout of each report: the one that is given, or its own."""
     given: list[Any] = [layout] * len(reports) if layout is None or isinstance(layout, Layout) else list(layout)
     if len(given) != len(reports):
         raise ValueError(f"layout must be one per report: expected {len(reports)}, got {len(given)}.")
@@ -160,37 +165,36 @@ def _in_full(
     cmap: Any,
     caption: bool | str,
 ) -> Figure:
-    """Draw reference, group and difference, for all classes together and for each."""
+    """Draw reference, group and difference: large for all classes together, and small for each."""
     tested = [cell for cell in contrast.cells if cell.tested]
     chosen = _classes(tested, classes)
     assert contrast.maps is not None
     weights = np.array([cell.n_group * cell.n_reference / (cell.n_group + cell.n_reference) for cell in tested])
     pooled = np.tensordot(weights / weights.sum(), contrast.maps, 1)
-    clusters = list(enumerate([c for c in report.significant if c.group == contrast.group], 1))
+    clusters = _outlined(report, contrast.group)
     single = contrast.p_family <= report.alpha
-    maps = [
-        _Map(0, 0, pooled[1], f"n = {contrast.n_reference:,}"),
-        _Map(1, 0, pooled[0], f"n = {contrast.n_group:,}"),
-        _Map(2, 0, contrast.effect, _count(clusters, report, single), clusters, single),
-    ]
-    for column, c in enumerate(chosen, 1):
-        other, own = contrast.maps[c, 1], contrast.maps[c, 0]
-        maps += [
-            _Map(0, column, other, f"n = {tested[c].n_reference:,}"),
-            _Map(1, column, own, f"n = {tested[c].n_group:,}"),
-            _Map(2, column, own - other, ""),
-        ]
-    reference = "rest" if contrast.reference == "rest" else contrast.reference
-    rows = (reference, contrast.group, "difference")
-    what = " x ".join(report.within)
-    every = "all inputs" if not report.within else "all classes" if len(tested) > 1 else f"{what} {tested[0].name}"
-    columns = (every, *(tested[c].name for c in chosen))
+    names = (_reference(contrast), contrast.group, "difference")
+    board = _Board(width)
+    board.add_row(
+        names,
+        [
+            _Map(ground, pooled[1], f"n = {contrast.n_reference:,}", difference=False),
+            _Map(ground, pooled[0], f"n = {contrast.n_group:,}", difference=False),
+            _Map(ground, contrast.effect, _count(clusters, report, single), clusters=clusters, single=single),
+        ],
+    )
+    if chosen:
+        maps = {}
+        for column, c in enumerate(chosen):
+            own, other = contrast.maps[c]
+            maps[0, column] = _Map(ground, other, f"n = {tested[c].n_reference:,}", difference=False)
+            maps[1, column] = _Map(ground, own, f"n = {tested[c].n_group:,}", difference=False)
+            maps[2, column] = _Map(ground, own - other)
+        board.add_table(" x ".join(report.within), names, [tested[c].name for c in chosen], maps)
     more = f" {len(chosen)} of {len(tested)} classes are drawn." if 0 < len(chosen) < len(tested) else ""
-    text = caption if isinstance(caption, str) else _caption(report, clusters, single, more) if caption else ""
+    text = caption if isinstance(caption, str) else caption_of(report, contrast.group) + more if caption else ""
     levels = "activation less its mean\n(deviations within cells)"
-    difference = f"difference, {contrast.name.replace('against', '−')}\n(Hedges' g)"
-    by = "" if len(columns) == 1 else what
-    return _draw(maps, rows, columns, by, [ground] * len(columns), width, limits, cmap, text, (levels, difference))
+    return board.draw(limits, cmap, text, (levels, f"difference, {_minus(contrast)}\n(Hedges' g)"))
 
 
 def _summary(
@@ -203,36 +207,79 @@ def _summary(
     caption: bool | str,
 ) -> Figure:
     """Draw one difference per contrast and layer."""
-    maps, numbered, single = [], [], np.zeros(1, dtype=bool)
-    for column, report in enumerate(reports):
+    maps = {}
+    for column, (report, ground) in enumerate(zip(reports, grounds, strict=True)):
         for row, group in enumerate(groups):
-            contrast = report[group]
-            own = [(0, cluster) for cluster in report.significant if cluster.group == group]
-            alone = contrast.p_family <= report.alpha
-            note = _count(own, report, alone)
-            maps.append(_Map(row, column, contrast.effect, note, own, alone))
-            numbered += own
-            single = np.append(single, alone)
-    first = reports[0]
-    rows = tuple(first[group].name.replace("against", "−").replace("the rest", "rest") for group in groups)
-    columns = tuple(report.layer for report in reports)
-    if isinstance(caption, str):
-        text = caption
+            own = [(0, cluster) for _, cluster in _outlined(report, group)]
+            single = report[group].p_family <= report.alpha
+            note = _count(own, report, single)
+            maps[row, column] = _Map(ground, report[group].effect, note, clusters=own, single=single)
+    rows = [_minus(reports[0][group]) for group in groups]
+    board = _Board(width)
+    if len(reports) == 1:
+        board.add_row(rows, list(maps.values()), _SMALL)
+    elif len(groups) == 1:
+        board.add_row([report.layer for report in reports], list(maps.values()))
     else:
-        layers = f"Layers {', '.join(columns)}; first: " if len(reports) > 1 else ""
-        text = layers + _caption(first, [], single, "", found=len(numbered)) if caption else ""
-    bars = ("", "difference (Hedges' g)")
-    return _draw(maps, rows, columns, "layer" * (len(columns) > 1), grounds, width, limits, cmap, text, bars)
+        board.add_table("layer", rows, [report.layer for report in reports], maps)
+    text = caption if isinstance(caption, str) else caption_of(reports) if caption else ""
+    label = f"difference, {rows[0]}" if len(groups) == 1 else "difference"
+    return board.draw(limits, cmap, text, ("", f"{label}\n(Hedges' g)"))
+
+
+def caption_of(report: BiasReport | Sequence[BiasReport], group: str | None = None) -> str:
+    """Return what the marks of a figure mean and how the tests were made.
+
+    Parameters
+    ----------
+    report
+        One, drawn in full, or the several of a summary.
+    group
+        The contrast that is drawn in full; of one report without a group all contrasts are.
+    """
+    reports = [report] if isinstance(report, BiasReport) else list(report)
+    first = reports[0]
+    found = [c for each in reports for c in each.contrasts if group in (None, c.group)]
+    outlined = [one for each in reports for c in found for one in _outlined(each, c.group)]
+    marks = []
+    if outlined and group is not None:
+        told = [
+            f"{number}: {'higher' if c.sign > 0 else 'lower'}, {len(c)} neuron{'s' * (len(c) != 1)}, p = {c.p:.2g}"
+            for number, c in outlined[:8]
+        ]
+        rest = f"; {len(outlined) - 8} more" if len(outlined) > 8 else ""
+        marks.append(f"Outlined: clusters at p <= {first.alpha:g} ({'; '.join(told)}{rest}).")
+    elif outlined:
+        marks.append(f"Outlined: clusters at p <= {first.alpha:g}.")
+    if any((c.p_family <= first.alpha).any() for c in found):
+        marks.append(f"Dots: single neurons at corrected p <= {first.alpha:g}.")
+    if len(reports) > 1:
+        marks.append("Every layer was tested by itself, without correction over layers. Of the first:")
+    return " ".join([*marks, first.method_text()])
+
+
+def _outlined(report: BiasReport, group: str) -> list[tuple[int, Cluster]]:
+    """Return the clusters of one contrast that survive, under their numbers among all clusters of the report."""
+    return [(i, c) for i, c in enumerate(report.clusters, 1) if c.group == group and c.p <= report.alpha]
+
+
+def _reference(contrast: Contrast) -> str:
+    return "the rest" if contrast.reference == "rest" else contrast.reference
+
+
+def _minus(contrast: Contrast) -> str:
+    return f"{contrast.group} − {contrast.reference}"
 
 
 def _classes(tested: Sequence[Any], classes: Sequence[str] | None) -> list[int]:
     """Return the classes to draw as positions; none where there is one alone, which all of them together show."""
     names = [cell.name for cell in tested]
     if classes is not None:
-        for name in [classes] if isinstance(classes, str) else classes:
+        chosen = [classes] if isinstance(classes, str) else list(classes)
+        for name in chosen:
             if name not in names:
                 raise unknown("classes", name, names)
-        return [names.index(name) for name in ([classes] if isinstance(classes, str) else classes)]
+        return [names.index(name) for name in chosen]
     if len(names) < 2:
         return []
     largest = sorted(range(len(names)), key=lambda c: -(tested[c].n_group + tested[c].n_reference))
@@ -247,99 +294,92 @@ def _count(clusters: Sequence[Any], report: BiasReport, single: NDArray[np.bool_
     return f"{len(clusters)} cluster{'s' * (len(clusters) != 1)}" if clusters else "no cluster"
 
 
-def _caption(
-    report: BiasReport,
-    clusters: Sequence[tuple[int, Cluster]],
-    single: NDArray[np.bool_],
-    more: str,
-    found: int | None = None,
-) -> str:
-    """Return what the marks mean and how the tests were made."""
-    marks = []
-    if clusters:
-        told = [
-            f"{number}: {'higher' if c.sign > 0 else 'lower'}, {len(c)} neurons, p = {c.p:.2g}"
-            for number, c in clusters[:8]
-        ]
-        rest = f"; {len(clusters) - 8} more" if len(clusters) > 8 else ""
-        marks.append(f"Outlined: clusters at p <= {report.alpha:g} ({'; '.join(told)}{rest}).")
-    elif found:
-        marks.append(f"Outlined: clusters at p <= {report.alpha:g}.")
-    if single.any():
-        marks.append(f"Dots: single neurons at corrected p <= {report.alpha:g}.")
-    return " ".join([*marks, report.method_text()]) + more
+class _Board:
+    """Maps and their titles in inches from the top, drawn when all have their places."""
 
+    def __init__(self, width: float) -> None:
+        self._width, self._y = width, 0.05
+        self._maps: list[tuple[_Map, float, float, float]] = []
+        self._texts: list[tuple[tuple[float, float, str], dict[str, Any]]] = []
 
-def _draw(
-    maps: list[_Map],
-    rows: tuple[str, ...],
-    columns: tuple[str, ...],
-    by: str,
-    grounds: list[Ground],
-    width: float,
-    limits: style.Limits,
-    cmap: Any,
-    caption: str,
-    bars: tuple[str, str],
-) -> Figure:
-    """Lay the maps out in rows and columns, those that do not fit below, and draw them with their colour bars."""
-    lone = len(columns) == 1
-    if lone:  # beside each other instead of below
-        maps = [_Map(0, m.row, m.values, m.note, m.clusters, m.single) for m in maps]
-        rows, columns, grounds = ("",), rows, grounds * len(rows)
-    gutter = 0.0 if lone else 2 * LINE + 0.06
-    room = width - 2 * MARGIN - gutter
-    blocks_of = -(-len(columns) // _ACROSS)
-    across = -(-len(columns) // blocks_of)
-    side = min(room / across - GAP / 2, _LARGEST)
-    left = (width - gutter - across * (side + GAP / 2)) / 2 + gutter
-    heads = [title_lines(name, "", side * 72, style.TITLE, most=2) for name in columns]
-    head = max(map(len, heads)) * LINE + 0.05
-    row = SMALL_LINE + side + GAP / 2
-    top = 0.05 + (SMALL_LINE + 0.03 if by else 0)
-    block = head + len(rows) * row + GAP
-    body = top + blocks_of * block - GAP
-    page = Page(width, body + _BARS, caption, bar=False)
-    if by:
-        middle = {"ha": "center", "va": "center"}
-        page.write(left + across * (side + GAP / 2) / 2, 0.05 + SMALL_LINE / 2, by, style.SMALL, style.QUIET, **middle)
-    corners = {}
-    for column in range(len(columns)):
-        x = left + column % across * (side + GAP / 2)
-        y = top + column // across * block
-        title: dict[str, Any] = {"ha": "center", "va": "bottom", "linespacing": 1.15}
-        page.write(x + side / 2, y + head - 0.05, "\n".join(heads[column]), style.TITLE, style.INK, **title)
-        for r in range(len(rows)):
-            corners[r, column] = x, y + head + r * row
-            if column % across == 0 and rows[r]:
-                lines = "\n".join(title_lines(rows[r], "", side * 72, style.TITLE, most=2))
-                turned: dict[str, Any] = {"rotation": 90, "ha": "center", "va": "center", "linespacing": 1.1}
-                middle_y = y + head + r * row + SMALL_LINE + side / 2
-                page.write(left - 0.05 - LINE, middle_y, lines, style.TITLE, style.INK, **turned)
-    differs = [bool(m.row == 2 or (lone and m.column == 2)) or not bars[0] for m in maps]
-    images: dict[bool, Any] = {}
-    scales = {}
-    for kind in set(differs):
-        shown = [m.values[~grounds[m.column].layout.dead] for m, d in zip(maps, differs, strict=True) if d == kind]
-        symmetric = np.concatenate([*shown, [-1e-12]])  # a difference has two signs, also where all of it is above 0
-        scales[kind] = style.scale(symmetric, limits if kind else None, cmap if kind else None)
-    for m, kind in zip(maps, differs, strict=True):
-        ground = grounds[m.column]
-        x, y = corners[m.row, m.column]
-        if m.note:
-            note = m.note if text_width(m.note, style.SMALL) <= 72 * side else m.note.removeprefix("n = ")
-            page.write(x + side / 2, y + SMALL_LINE - 0.01, note, style.SMALL, style.QUIET, ha="center", va="bottom")
-        ax = page.axes(x, y + SMALL_LINE, side, side)
-        field = ground.paint(ground.values(m.values)[None])[0]
-        images[kind] = draw_map(ax, ground, field, scales[kind], contours=0)
-        if m.single is not None:
-            dots: dict[str, Any] = {"s": 1.6, "color": style.INK, "linewidths": 0, "zorder": 5}
-            ax.scatter(*ground.layout.positions[m.single].T, **dots)
-        draw_outlines(ax, ground.layout, ground.border, [(number, c.neurons) for number, c in m.clusters])
-    length = min(2.2, 0.38 * width)
-    for kind, image in images.items():
-        middle_x = width / 2 if len(images) == 1 else width * (0.73 if kind else 0.27)
-        place = page.axes(middle_x - length / 2, body + 0.2, length, 0.09)
-        draw_bar(page.figure, place, image, scales[kind], bars[kind], orientation="horizontal")
-    page.finish()
-    return page.figure
+    def add_row(self, titles: Sequence[str], maps: Sequence[_Map], largest: float = _LARGE) -> None:
+        """Put maps beside each other, those that do not fit below, in rows of equal length."""
+        least = min(largest, 0.95)
+        most = max(1, int((self._width - 2 * MARGIN + GAP) / (least + GAP)))
+        across = -(-len(maps) // -(-len(maps) // most))
+        side = min((self._width - 2 * MARGIN - (across - 1) * GAP) / across, largest)
+        left = (self._width - across * side - (across - 1) * GAP) / 2
+        heads = [title_lines(name, "", side * 72, style.TITLE, most=2) for name in titles]
+        head = max(map(len, heads)) * LINE + 0.05
+        for i, (m, lines) in enumerate(zip(maps, heads, strict=True)):
+            x, y = left + i % across * (side + GAP), self._y + i // across * (head + SMALL_LINE + side + GAP)
+            self._title(x + side / 2, y + head - 0.05, lines)
+            self._place(m, x, y + head, side)
+        self._y += -(-len(maps) // across) * (head + SMALL_LINE + side + GAP)
+
+    def add_table(
+        self, by: str, rows: Sequence[str], columns: Sequence[str], maps: Mapping[tuple[int, int], _Map]
+    ) -> None:
+        """Put maps into rows and columns, whose names stand beside and above; columns that do not fit come below."""
+        gutter = 2 * LINE + 0.06
+        across = -(-len(columns) // -(-len(columns) // _ACROSS))
+        side = min((self._width - 2 * MARGIN - gutter) / across - GAP / 2, _SMALL)
+        left = (self._width - gutter - across * (side + GAP / 2)) / 2 + gutter
+        heads = [title_lines(name, "", side * 72, style.TITLE, most=2) for name in columns]
+        head = max(map(len, heads)) * LINE + 0.05
+        middle: dict[str, Any] = {"ha": "center", "va": "center"}
+        what = (left + across * (side + GAP / 2) / 2, self._y + SMALL_LINE / 2, by)
+        self._write(*what, size=style.SMALL, color=style.QUIET, **middle)
+        self._y += SMALL_LINE + 0.03
+        for start in range(0, len(columns), across):
+            for column in range(start, min(start + across, len(columns))):
+                x = left + (column - start) * (side + GAP / 2)
+                self._title(x + side / 2, self._y + head - 0.05, heads[column])
+                for r in range(len(rows)):
+                    self._place(maps[r, column], x, self._y + head + r * (SMALL_LINE + side + GAP / 2), side)
+            self._y += head
+            for name in rows:
+                lines = "\n".join(title_lines(name, "", side * 72, style.TITLE, most=2))
+                place = (left - 0.05 - LINE, self._y + SMALL_LINE + side / 2, lines)
+                self._write(*place, rotation=90, linespacing=1.1, **middle)
+                self._y += SMALL_LINE + side + GAP / 2
+            self._y += GAP / 2
+
+    def draw(self, limits: style.Limits, cmap: Any, caption: str, bars: tuple[str, str]) -> Figure:
+        """Draw everything; `bars` names the colour bars, that of activations and that of differences."""
+        page = Page(self._width, self._y + _BARS, caption, bar=False)
+        scales, images = {}, {}
+        for kind in {m.difference for m, *_ in self._maps}:
+            shown = [m.values[~m.ground.layout.dead] for m, *_ in self._maps if m.difference == kind]
+            symmetric = np.concatenate([*shown, [-1e-12]])  # a difference has two signs, also where all is above 0
+            scales[kind] = style.scale(symmetric, limits if kind else None, cmap if kind else None)
+        for place, options in self._texts:
+            page.write(*place, **options)
+        for m, x, y, side in self._maps:
+            ax = page.axes(x, y, side, side)
+            field = m.ground.paint(m.ground.values(m.values)[None])[0]
+            images[m.difference] = draw_map(ax, m.ground, field, scales[m.difference], contours=0)
+            if m.single is not None:
+                dots: dict[str, Any] = {"s": 1.6, "color": style.INK, "linewidths": 0, "zorder": 5}
+                ax.scatter(*m.ground.layout.positions[m.single].T, **dots)
+            draw_outlines(ax, m.ground.layout, m.ground.border, [(number, c.neurons) for number, c in m.clusters])
+        length = min(2.2, 0.38 * self._width)
+        for kind, image in images.items():
+            x = self._width * (0.5 if len(images) == 1 else 0.73 if kind else 0.27)
+            place = page.axes(x - length / 2, self._y + 0.14, length, 0.09)
+            draw_bar(page.figure, place, image, scales[kind], bars[kind], orientation="horizontal")
+        page.finish()
+        return page.figure
+
+    def _title(self, x: float, y: float, lines: Sequence[str]) -> None:
+        self._write(x, y, "\n".join(lines), ha="center", va="bottom", linespacing=1.15)
+
+    def _write(self, x: float, y: float, text: str, **options: Any) -> None:
+        self._texts.append(((x, y, text), {"size": style.TITLE, "color": style.INK, **options}))
+
+    def _place(self, m: _Map, x: float, y: float, side: float) -> None:
+        """Add a map whose note starts there."""
+        note = m.note if text_width(m.note, style.SMALL) <= 72 * side else m.note.removeprefix("n = ")
+        options: dict[str, Any] = {"size": style.SMALL, "color": style.QUIET, "ha": "center", "va": "bottom"}
+        self._write(x + side / 2, y + SMALL_LINE - 0.01, note, **options)
+        self._maps.append((m, x, y + SMALL_LINE, side))
