@@ -59,11 +59,11 @@ def test_the_class_is_not_taken_for_the_group() -> None:
 def test_chance_and_p_of_random_groups() -> None:
     probes = [
         measure_probe(imbalanced(80, seed=seed, n_neurons=3), "group", "label", n_permutations=19, cv=2)
-        for seed in range(30)
+        for seed in range(20)
     ]
     assert np.mean([probe.accuracy[0] for probe in probes]) == pytest.approx(0.5, abs=0.04)
-    assert np.mean([probe.p[0] for probe in probes]) == pytest.approx(0.52, abs=0.17)
-    assert sum(probe.p[0] <= 0.05 for probe in probes) <= 5
+    assert np.mean([probe.p[0] for probe in probes]) == pytest.approx(0.52, abs=0.2)
+    assert sum(probe.p[0] <= 0.05 for probe in probes) <= 4
 
 
 def test_finds_a_difference_within_classes() -> None:
@@ -93,19 +93,19 @@ def test_curve_over_layers_and_steps() -> None:
         for name, acts in (("early", nothing), ("late", something))
     }
     run = tm.Run(inputs, records)
-    curve = measure_probe(run, "group", "label", n_permutations=39)
+    curve = measure_probe(run, "group", "label", n_permutations=24, cv=3)
     assert (curve.layers, curve.steps, len(curve)) == (("early", "late"), None, 2)
     assert curve.p[0] > 0.05 > curve.p[1]
     assert np.all(curve.p_family >= curve.p)
-    alone = measure_probe(run["late"], "group", "label", n_permutations=39)
+    alone = measure_probe(run["late"], "group", "label", n_permutations=24, cv=3)
     assert curve.accuracy[1] == alone.accuracy[0]
     np.testing.assert_array_equal(curve.null[1], alone.null[0])
-    steps = measure_probe({0: run["early"], 100: run["late"]}, "group", "label", n_permutations=39)
+    steps = measure_probe({0: run["early"], 100: run["late"]}, "group", "label", n_permutations=24, cv=3)
     np.testing.assert_array_equal(steps.accuracy, curve.accuracy)
     assert steps.steps == (0, 100)
-    both = measure_probe({1: run, 2: run}, "group", "label", n_permutations=19)
+    both = measure_probe(tm.Run.from_snapshots({1: run, 2: run}), "group", "label", n_permutations=19, cv=2)
     assert (both.layers, both.steps) == (("early", "late") * 2, (1, 1, 2, 2))
-    some = measure_probe(run, "group", "label", layers="late", n_permutations=39)
+    some = measure_probe(run, "group", "label", layers="late", n_permutations=24, cv=3)
     assert (some.layers, some.accuracy[0]) == (("late",), alone.accuracy[0])
 
 

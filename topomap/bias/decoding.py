@@ -1,9 +1,9 @@
-"""Decoding a group from a layer, within classes: folds, fits and scores of a probe."""
+"""Decoding a group from a layer, within classes: what is read, folds, fits and scores of a probe."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from topomap import _sparse
+from topomap._check import instance_of
 from topomap.bias.permute import Shuffle, blocks_of
 from topomap.bias.sample import Sample
+from topomap.run import Activations, Run, take_rows
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -202,3 +205,65 @@ def _deal(codes: Int, blocks: Int, sizes: Int, cv: int, seed: int) -> Int:
     fold = np.empty(len(codes), dtype=np.int64)
     fold[order] = np.arange(len(codes)) % cv
     return fold
+
+
+def records_of(source: Any, layers: Any) -> Iterator[tuple[str, Any, Activations]]:
+    """Yield layer, step and activations with one row per input."""
+    if isinstance(source, Activations):
+        if layers is not None:
+            raise ValueError("layers= chooses among those of a run; these are the activations of one: leave it out.")
+        yield source.layer, None, source.per_input()
+        return
+    if isinstance(source, Run) and source.steps:
+        source = {step: source.at(step) for step in source.steps}
+    if isinstance(source, Run):
+        if layers is None:
+            chosen = [key for key in source if isinstance(source[key], Activations)]
+            if not chosen:
+                raise ValueError("the run kept no values of single inputs, which a probe needs: record keep='values'.")
+        else:
+            chosen = [layers] if isinstance(layers, str) else list(layers)
+        for key in chosen:
+            acts = source[key]
+            instance_of(f"layer {key!r}", acts, Activations, "A probe needs single inputs: record keep='values'.")
+            assert isinstance(acts, Activations)
+            yield key if isinstance(key, str) else ", ".join(key), None, acts.per_input()
+        return
+    instance_of("source", source, Mapping, "Pass run['layer'], a run, or a mapping from steps to either.")
+    if not source:
+        raise ValueError("the mapping from steps holds nothing: expected Activations or a Run for each step.")
+    for step, each in source.items():
+        instance_of(f"step {step!r}", each, (Activations, Run), "Pass run['layer'], or a run, for each step.")
+        for layer, _, acts in records_of(each, layers):
+            yield layer, step, acts
+
+
+def common_inputs(records: list[tuple[str, Any, Activations]]) -> NDArray[np.int64]:
+    """Return the positions of the inputs that every record has a row of."""
+    first = records[0][2]
+    common = np.asarray(first.rows)
+    for layer, step, acts in records[1:]:
+        if acts.inputs is not first.inputs and not np.array_equal(acts.inputs.ids, first.inputs.ids):
+            where = f"layer {layer!r}" if step is None else f"layer {layer!r} at step {step!r}"
+            raise ValueError(
+                f"{where} was recorded of other inputs than {records[0][0]!r}: a curve compares the same ones."
+            )
+        common = np.intersect1d(common, np.asarray(acts.rows))
+    if not len(common):
+        raise ValueError("no input has a row in every layer: decode layers one by one.")
+    return np.sort(common)
+
+
+def values_of(acts: Activations, positions: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the values of inputs, shape ``(n, n_neurons)``."""
+    rows = np.asarray(acts.rows)
+    order = np.argsort(rows)
+    at = order[np.searchsorted(rows, positions, sorter=order)]
+    values = take_rows(acts.values, at)
+    if acts.sparse:
+        _sparse.refuse_dense("the values of these inputs", len(at), acts.n_neurons, "Take fewer: acts.select(n=...).")
+        values = values.toarray()
+    values = np.asarray(values)
+    if not np.isfinite(values).all():
+        raise ValueError(f"layer {acts.layer!r} has NaN or infinite values; record with nonfinite='mask'.")
+    return values

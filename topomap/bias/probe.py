@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap import _sparse
-from topomap._check import at_least, instance_of
-from topomap.bias.decoding import Design, decode
+from topomap._check import at_least
+from topomap.bias.decoding import Design, common_inputs, decode, records_of, values_of
 from topomap.bias.sample import draw_sample
 from topomap.groups import By
-from topomap.run import Activations, Run, take_rows, versions
+from topomap.run import Activations, Run, versions
 
 if TYPE_CHECKING:
     import xarray
@@ -187,8 +186,8 @@ def measure_probe(
     Parameters
     ----------
     source
-        Activations of one layer; a run, for a curve over its layers; or a mapping from the step of a training to
-        either, for a curve over steps. Where positions or tokens are kept, their mean is taken.
+        Activations of one layer; a run, for a curve over its layers (and over the steps of a recorded training); or a
+        mapping from steps to either. Where positions or tokens are kept, their mean is taken.
     by
         The groups, two or more: a column, a tuple of columns (intersections), a callable, a column of values, or
         `Groups` that do not overlap.
@@ -265,8 +264,8 @@ def measure_probe(
     at_least("min_size", min_size, 1)
     if n_components is not None:
         at_least("n_components", n_components, 1)
-    records = list(_records(source, layers))
-    common = _common(records)
+    records = list(records_of(source, layers))
+    common = common_inputs(records)
     base = Activations(np.zeros((len(common), 0), dtype=np.float32), records[0][2].inputs, rows=common)
     sample = draw_sample(base, by, within, unit, min_size)
     if (sample.member.sum(axis=0) > 1).any():
@@ -288,7 +287,7 @@ def measure_probe(
     with bar, threadpool_limits(1):
         for i, (_, _, acts) in enumerate(records):
             hits = np.zeros((len(labellings), len(positions)))
-            for part in decode(_values(acts, positions), design, labellings, n_components, seed):
+            for part in decode(values_of(acts, positions), design, labellings, n_components, seed):
                 hits += part
                 bar.update()
             scores[i] = [design.score(hit, label) for hit, label in zip(hits, labels, strict=True)]
@@ -350,63 +349,3 @@ def _labellings(design: Design, n: int, seed: int) -> NDArray[np.int64]:
     if count <= min(n + 1, most):
         return design.shuffle.every()
     return np.concatenate([design.shuffle.codes[None], *design.shuffle.draw(n, [seed, 2])])
-
-
-def _records(source: Any, layers: Any) -> Iterator[tuple[str, Any, Activations]]:
-    """Yield layer, step and activations with one row per input."""
-    if isinstance(source, Activations):
-        if layers is not None:
-            raise ValueError("layers= chooses among those of a run; these are the activations of one: leave it out.")
-        yield source.layer, None, source.per_input()
-        return
-    if isinstance(source, Run):
-        if layers is None:
-            chosen = [key for key in source if isinstance(source[key], Activations)]
-            if not chosen:
-                raise ValueError("the run kept no values of single inputs, which a probe needs: record keep='values'.")
-        else:
-            chosen = [layers] if isinstance(layers, str) else list(layers)
-        for key in chosen:
-            acts = source[key]
-            instance_of(f"layer {key!r}", acts, Activations, "A probe needs single inputs: record keep='values'.")
-            assert isinstance(acts, Activations)
-            yield key if isinstance(key, str) else ", ".join(key), None, acts.per_input()
-        return
-    instance_of("source", source, Mapping, "Pass run['layer'], a run, or a mapping from steps to either.")
-    if not source:
-        raise ValueError("the mapping from steps holds nothing: expected Activations or a Run for each step.")
-    for step, each in source.items():
-        instance_of(f"step {step!r}", each, (Activations, Run), "Pass run['layer'], or a run, for each step.")
-        for layer, _, acts in _records(each, layers):
-            yield layer, step, acts
-
-
-def _common(records: list[tuple[str, Any, Activations]]) -> NDArray[np.int64]:
-    """Return the positions of the inputs that every record has a row of."""
-    first = records[0][2]
-    common = np.asarray(first.rows)
-    for layer, step, acts in records[1:]:
-        if acts.inputs is not first.inputs and not np.array_equal(acts.inputs.ids, first.inputs.ids):
-            where = f"layer {layer!r}" if step is None else f"layer {layer!r} at step {step!r}"
-            raise ValueError(
-                f"{where} was recorded of other inputs than {records[0][0]!r}: a curve compares the same ones."
-            )
-        common = np.intersect1d(common, np.asarray(acts.rows))
-    if not len(common):
-        raise ValueError("no input has a row in every layer: decode layers one by one.")
-    return np.sort(common)
-
-
-def _values(acts: Activations, positions: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the values of inputs, shape ``(n, n_neurons)``."""
-    rows = np.asarray(acts.rows)
-    order = np.argsort(rows)
-    at = order[np.searchsorted(rows, positions, sorter=order)]
-    values = take_rows(acts.values, at)
-    if acts.sparse:
-        _sparse.refuse_dense("the values of these inputs", len(at), acts.n_neurons, "Take fewer: acts.select(n=...).")
-        values = values.toarray()
-    values = np.asarray(values)
-    if not np.isfinite(values).all():
-        raise ValueError(f"layer {acts.layer!r} has NaN or infinite values; record with nonfinite='mask'.")
-    return values
