@@ -6,6 +6,7 @@ A run folder holds two things::
     run.zarr/                      a Zarr v3 hierarchy: ``xarray.open_zarr(folder / "run.zarr", group=...)``
         inputs/                    the table of inputs
         layers/<layer>/<reduce>/   activations or moments of one layer under one reduction
+        steps/<step>/              a snapshot of a training: its own layers/... and inputs/
         <other>/...                data sets that later steps add: layouts/<layer>/<reduce>/<method>, patterns/...
 
 **Index.** ``schema`` (version of this layout, 1), ``topomap`` (version that wrote it), ``complete`` (false for a
@@ -14,6 +15,14 @@ tuples become arrays) and ``versions`` (of the packages that wrote the folder, u
 same), and one table ``groups."<path>"`` per group with its ``kind`` (``inputs``, ``activations``,
 ``moments``, ``dataset``), the ``sizes`` of its dimensions, and for each array ``dims`` (separated by spaces),
 ``dtype``, and the number of its chunk files and their ``bytes`` in all. What the index does not name does not exist.
+
+**Trainings.** The index has a table ``training`` with the ``steps`` of the snapshots, in order, and ``metrics``, one
+value per step each (``nan`` where none was logged). A snapshot describes itself: the attributes of its group have its
+``step``, the ``groups`` in it as the index would have them, and what in its ``provenance`` is not the run's. Its
+``inputs`` are the columns that differ from those of the run, such as predictions. Each snapshot has its own
+consolidated metadata, which that of the whole leaves out: ``xarray.open_zarr(folder / "run.zarr",
+group="steps/100/layers/fc/none")``. So a snapshot costs the same however many there are before it. It is written aside
+and moved in by rename; it exists once the index, replaced by rename after that, names its step.
 
 **Arrays** have dimension names, Zstandard compression and a CRC32C checksum per chunk. A chunk holds some rows (about
 2 MiB; a multiple of 1024 rows where it holds more than these) and all of the other axes. Chunks of zeros are written
@@ -58,6 +67,7 @@ and no reader while it is being replaced: several are not coordinated.
 from topomap.store.datasets import list_datasets, read_dataset, write_dataset
 from topomap.store.reader import open_run
 from topomap.store.saving import save_run
+from topomap.store.snapshots import TrainingFolder
 from topomap.store.writer import RunWriter
 
-__all__ = ["RunWriter", "list_datasets", "open_run", "read_dataset", "save_run", "write_dataset"]
+__all__ = ["RunWriter", "TrainingFolder", "list_datasets", "open_run", "read_dataset", "save_run", "write_dataset"]

@@ -179,7 +179,8 @@ class ArrayStream:
             self._chunk_rows = max(len(rest), 1)
         if len(rest) or self._zarr is None:
             self._write(rest)
-        self._zarr.resize((self.n_rows, *rest.shape[1:]))
+        if self._room != self.n_rows:
+            self._zarr.resize((self.n_rows, *rest.shape[1:]))
         self._pending = []
         shape = tuple(int(n) for n in self._zarr.shape)
         return Entry(self.dims, shape, self.dtype, *_chunks_in(self.folder))

@@ -13,14 +13,14 @@ import numpy as np
 
 from topomap._check import unknown
 from topomap.store.arrays import Entry, read_array, reading, write_array
-from topomap.store.groups import consolidate, read_attributes, write_group
+from topomap.store.groups import STEPS, consolidate, read_attributes, write_group
 from topomap.store.index import DATA, Group, check_group, read_index, safe_name, unused, write_index
-from topomap.store.writer import full_disk
+from topomap.store.placing import full_disk
 
 if TYPE_CHECKING:
     import xarray
 
-_RESERVED = ("inputs", "layers")
+_RESERVED = ("inputs", "layers", STEPS)
 
 
 def write_dataset(path: str | os.PathLike[str], name: str, ds: xarray.Dataset, overwrite: bool = True) -> None:

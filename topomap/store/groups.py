@@ -9,6 +9,9 @@ from typing import Any
 
 _NODE = "zarr.json"
 
+#: The folder of a training's snapshots: each has its own metadata, so that another one costs the same however many.
+STEPS = "steps"
+
 
 def write_group(folder: Path, attributes: Mapping[str, Any] | None = None) -> None:
     """Make a folder a Zarr group."""
@@ -29,15 +32,15 @@ def consolidate(root: Path) -> None:
     """Make every folder below the root a group, and give each group the metadata of all that lies below it.
 
     With that xarray opens any group without a warning and without listing folders. Files are replaced by rename, and
-    only where something changed.
+    only where something changed. Snapshots below the root have been given theirs and are left out.
     """
-    _consolidate(root)
+    _consolidate(root, besides=(STEPS,))
 
 
-def _consolidate(folder: Path) -> dict[str, Any]:
+def _consolidate(folder: Path, besides: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the metadata of a folder's descendants by their path below it."""
     below: dict[str, Any] = {}
-    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for child in sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in besides):
         node = _read_node(child)
         if node is not None and node.get("node_type") == "array":
             below[child.name] = node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -37,6 +38,31 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Training:
+    """The snapshots of a training: their steps, in order, and one value per step of every metric (NaN: none)."""
+
+    steps: tuple[int, ...] = ()
+    metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def with_step(self, step: int, metrics: Mapping[str, float]) -> Training:
+        """Return the training with a snapshot added at its end."""
+        n = len(self.steps)
+        known = {name: self.metrics.get(name, (math.nan,) * n) for name in (*self.metrics, *metrics)}
+        grown = {name: (*values, float(metrics.get(name, math.nan))) for name, values in known.items()}
+        return Training((*self.steps, int(step)), grown)
+
+    def with_metrics(self, step: int, metrics: Mapping[str, float]) -> Training:
+        """Return the training with values of metrics set at one of its steps."""
+        at, n = self.steps.index(step), len(self.steps)
+        known = dict(self.metrics)
+        for name, value in metrics.items():
+            values = list(known.get(name, (math.nan,) * n))
+            values[at] = float(value)
+            known[name] = tuple(values)
+        return Training(self.steps, known)
+
+
+@dataclass(frozen=True)
 class Index:
     """The contents of a run folder: groups by their path in `run.zarr`; versions are those that made the run."""
 
@@ -44,6 +70,7 @@ class Index:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     complete: bool = True
     versions: Mapping[str, Any] = field(default_factory=versions)
+    training: Training | None = None
 
     def with_group(self, path: str, group: Group | None) -> Index:
         """Return the index with a group added or replaced, or taken out (None)."""
@@ -111,7 +138,10 @@ def write_index(folder: Path, index: Index) -> None:
     header["provenance"] = plain(index.provenance)
     if header["provenance"].get("versions") != plain(index.versions):
         header["versions"] = plain(index.versions)
-    header["groups"] = {path: _group_table(group) for path, group in index.groups.items()}
+    if index.training is not None:
+        metrics = {name: list(values) for name, values in index.training.metrics.items()}
+        header["training"] = {"steps": list(index.training.steps), "metrics": metrics}
+    header["groups"] = group_tables(index.groups)
     partial = folder / f".{INDEX}.partial"
     try:
         with partial.open("wb") as file:
@@ -123,6 +153,11 @@ def write_index(folder: Path, index: Index) -> None:
         partial.unlink(missing_ok=True)
         raise
     sync_folder(folder)
+
+
+def group_tables(groups: Mapping[str, Group]) -> dict[str, Any]:
+    """Return groups by their path as tables of plain types."""
+    return {path: _group_table(group) for path, group in groups.items()}
 
 
 def _group_table(group: Group) -> dict[str, Any]:
@@ -175,8 +210,27 @@ def read_index(folder: Path) -> Index:
 
 
 def _parse(table: Mapping[str, Any]) -> Index:
+    groups = parse_groups(table["groups"])
+    provenance, complete = table["provenance"], table["complete"]
+    known_versions = table["versions"] if "versions" in table else provenance["versions"]
+    if not (isinstance(provenance, dict) and isinstance(known_versions, dict) and isinstance(complete, bool)):
+        raise TypeError("provenance and versions must be tables, and complete true or false")
+    training = None if "training" not in table else _parse_training(table["training"])
+    return Index(groups, provenance, complete, known_versions, training)
+
+
+def _parse_training(table: Mapping[str, Any]) -> Training:
+    steps = tuple(_natural(step) for step in table["steps"])
+    metrics = {str(name): tuple(map(float, values)) for name, values in table["metrics"].items()}
+    if list(steps) != sorted(set(steps)) or any(len(values) != len(steps) for values in metrics.values()):
+        raise ValueError("steps must increase, and every metric must have one value for each")
+    return Training(steps, metrics)
+
+
+def parse_groups(tables: Mapping[str, Any]) -> dict[str, Group]:
+    """Undo `group_tables`; whatever is not as it should be raises one of Python's own errors."""
     groups = {}
-    for path, known in table["groups"].items():
+    for path, known in tables.items():
         if not all(_SAFE.fullmatch(part) and not _DOTS.fullmatch(part) for part in path.split("/")):
             raise ValueError(f"{path!r} is no group's path")
         arrays = {}
@@ -190,11 +244,7 @@ def _parse(table: Mapping[str, Any]) -> Index:
             arrays[name] = parsed
         about = {key: value for key, value in known.items() if key not in ("kind", "sizes", "arrays")}
         groups[path] = Group(str(known["kind"]), arrays, about)
-    provenance, complete = table["provenance"], table["complete"]
-    known_versions = table["versions"] if "versions" in table else provenance["versions"]
-    if not (isinstance(provenance, dict) and isinstance(known_versions, dict) and isinstance(complete, bool)):
-        raise TypeError("provenance and versions must be tables, and complete true or false")
-    return Index(groups, provenance, complete, known_versions)
+    return groups
 
 
 def _natural(value: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 
 from topomap._check import warn
 from topomap.run import Activations, Inputs, Record, Run
-from topomap.store.arrays import StoredArray, damaged, read_array
-from topomap.store.index import DATA, Group, Index, check_group, read_index
+from topomap.store.arrays import StoredArray, damaged, read_array, reading
+from topomap.store.groups import STEPS, read_attributes
+from topomap.store.index import DATA, Group, Index, check_group, parse_groups, read_index
 from topomap.store.moments import read_moments
 from topomap.store.sparse import SPARSE, StoredSparse
 
@@ -59,10 +61,34 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 def load_run(folder: Path) -> Run:
     """Open a run folder given by its real path, without a word about whether the recording was cut short."""
     index = read_index(folder)
-    for path, group in index.groups.items():
-        check_group(folder, path, group)
+    _check_groups(folder, index.groups)
     try:
-        inputs = _read_inputs(folder, index)
+        inputs = read_inputs(folder, index)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise damaged(folder, f"its index lacks something: {error!r}") from error
+    provenance = dict(index.provenance)
+    if not index.complete:
+        provenance["complete"] = False
+    if index.training is None or not index.training.steps:
+        return Run(inputs, _records(folder, index, inputs), provenance, folder)
+    steps = index.training.steps
+    for step in steps:
+        if not (folder / DATA / STEPS / str(step)).is_dir():
+            raise damaged(folder, f"there is no snapshot of step {step}, which its index names")
+    snapshots = _Snapshots(folder, index, inputs)
+    last = snapshots[steps[-1]]
+    metrics = {name: np.array(values) for name, values in index.training.metrics.items()}
+    return Run(last.inputs, last.records, provenance, folder, snapshots, metrics)
+
+
+def _check_groups(folder: Path, groups: Mapping[str, Group]) -> None:
+    for path, group in groups.items():
+        check_group(folder, path, group)
+
+
+def _records(folder: Path, index: Index, inputs: Inputs) -> _Records:
+    """Return the records that an index names."""
+    try:
         places = {
             (_text(group, "layer"), _text(group, "reduce")): path
             for path, group in index.groups.items()
@@ -72,10 +98,53 @@ def load_run(folder: Path) -> Run:
             _check_record(index.groups[path], len(inputs))
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise damaged(folder, f"its index lacks something: {error!r}") from error
-    provenance = dict(index.provenance)
-    if not index.complete:
-        provenance["complete"] = False
-    return Run(inputs, _Records(folder, index, places, inputs), provenance, folder)
+    return _Records(folder, index, places, inputs)
+
+
+class _Snapshots(Mapping[int, Run]):
+    """The snapshots of a run folder, each opened when it is asked for and not kept."""
+
+    def __init__(self, folder: Path, index: Index, inputs: Inputs) -> None:
+        self._folder = folder
+        self._provenance = index.provenance
+        self._inputs = inputs
+        self._steps = dict.fromkeys(() if index.training is None else index.training.steps)
+
+    def __getitem__(self, step: int) -> Run:
+        if step not in self._steps:
+            raise KeyError(step)
+        step = int(step)
+        place = f"{STEPS}/{step}"
+        with reading(self._folder / DATA / place):
+            known = read_attributes(self._folder / DATA / place)
+            groups = {f"{place}/{path}": group for path, group in parse_groups(known["groups"]).items()}
+            provenance = {**self._provenance, **known["provenance"], "step": step}
+        _check_groups(self._folder, groups)
+        columns = groups.get(f"{place}/inputs")
+        inputs = self._inputs if columns is None else self._own(self._folder / DATA / place / "inputs", columns)
+        records = _records(self._folder, Index(groups, provenance, versions={}), inputs)
+        return Run(inputs, records, provenance, self._folder)
+
+    def _own(self, folder: Path, group: Group) -> Inputs:
+        """Return the inputs with the columns of one step."""
+        with reading(folder):
+            stored = group.about["columns"]
+            columns = {
+                str(name): read_array(folder / stored[name], group.arrays[stored[name]])
+                if name in stored
+                else self._inputs.columns[name]
+                for name in group.about["order"]
+            }
+            return replace(self._inputs, columns=columns)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._steps)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} snapshots in {self._folder}>"
 
 
 class _Records(Mapping[tuple[str, str], Record]):
@@ -121,7 +190,8 @@ class _Records(Mapping[tuple[str, str], Record]):
         return Activations(values, self._inputs, layer, reduce, rows, places, provenance)
 
 
-def _read_inputs(folder: Path, index: Index) -> Inputs:
+def read_inputs(folder: Path, index: Index) -> Inputs:
+    """Read the table of inputs."""
     group = index.groups["inputs"]
     place = folder / DATA / "inputs"
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from topomap.run import Activations, Moments, Run
+from topomap.store.reader import load_run
+from topomap.store.snapshots import save_training
 from topomap.store.writer import RunWriter
 
 
@@ -14,7 +17,7 @@ def save_run(run: Run, to: str | os.PathLike[str], overwrite: bool = False) -> R
     Parameters
     ----------
     run
-        The run; values that lie in another run folder are copied block by block.
+        The run, or training; values that lie in another run folder are copied block by block.
     to
         The run folder to be.
     overwrite
@@ -42,6 +45,10 @@ def save_run(run: Run, to: str | os.PathLike[str], overwrite: bool = False) -> R
     ...     print(saved["fc"].values[1], saved.inputs.label)
     [0. 1. 0.] [0 1 1]
     """
+    if run.steps:
+        folder = Path(os.path.realpath(Path(to).expanduser()))
+        save_training(run, folder, overwrite)
+        return load_run(folder)
     with RunWriter(to, dtype=None, overwrite=overwrite) as writer:
         own = {}
         for (layer, reduce), record in run.records.items():

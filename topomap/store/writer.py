@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,8 +19,9 @@ from topomap._check import choice, same_length, unknown
 from topomap.run import Inputs, Moments, Run
 from topomap.store.arrays import ArrayStream, Entry, write_array
 from topomap.store.groups import consolidate, write_group
-from topomap.store.index import DATA, INDEX, Group, Index, aside, plain, safe_name, sync_folder, unused, write_index
+from topomap.store.index import DATA, Group, Index, aside, plain, safe_name, unused, write_index
 from topomap.store.moments import write_moments
+from topomap.store.placing import full_disk, put_in_place, refuse, remove
 from topomap.store.sparse import SPARSE, split
 
 Key = tuple[str, str]
@@ -75,7 +75,7 @@ class RunWriter:
         self._thumbnails: ArrayStream | None = None
         self._n_folders = 0
         self._open = False
-        self._refuse()
+        refuse(self.to, self.overwrite)
 
     def __enter__(self) -> RunWriter:
         self._parents = [parent for parent in self.to.parents if not parent.exists()]
@@ -84,11 +84,11 @@ class RunWriter:
             old = aside(self.to, "old")
             if old.is_dir():  # an earlier writer was killed while it put its run in place of this one
                 if self.to.exists():
-                    _remove(old)
+                    remove(old)
                 else:
                     old.rename(self.to)
-                    self._refuse()
-            _remove(self._hidden)
+                    refuse(self.to, self.overwrite)
+            remove(self._hidden)
             with self._disk():
                 (self._hidden / DATA).mkdir(parents=True)
                 (self._hidden / "parts").mkdir()
@@ -105,7 +105,7 @@ class RunWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open = False
-        _remove(self._hidden)
+        remove(self._hidden)
         for parent in self._parents:
             if parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
@@ -282,7 +282,7 @@ class RunWriter:
             shutil.rmtree(self._hidden / "parts")
             consolidate(data)
             write_index(self._hidden, Index(groups, provenance, complete))
-            self._put_in_place()
+            put_in_place(self._hidden, self.to, self.overwrite)
         self._open = False
 
         from topomap.store.reader import load_run
@@ -334,57 +334,10 @@ class RunWriter:
         if not self._open:
             raise ValueError("a RunWriter can be written to inside its with block, until commit.")
 
-    def _refuse(self) -> None:
-        """Raise if what is at the place of the run may not be replaced."""
-        if not self.to.exists():
-            return
-        if not self.to.is_dir():
-            raise ValueError(f"to= must name a folder, and {self.to} is a file.")
-        if not any(self.to.iterdir()):
-            return
-        if not ((self.to / INDEX).is_file() and (self.to / DATA).is_dir()):
-            raise ValueError(f"to= must name a new folder: {self.to} holds something that is not a run.")
-        if not self.overwrite:
-            raise ValueError(f"there already is a run at {self.to}: choose another folder, or pass overwrite=True.")
-
-    def _put_in_place(self) -> None:
-        self._refuse()
-        old = aside(self.to, "old")
-        replaced = self.to.exists()
-        if replaced:
-            self.to.rename(old)
-        try:
-            self._hidden.rename(self.to)
-        except OSError:
-            if replaced:
-                old.rename(self.to)
-            raise
-        if replaced:
-            for foreign in old.iterdir():
-                if foreign.name not in (INDEX, DATA):
-                    foreign.rename(self.to / foreign.name)
-            _remove(old)
-        sync_folder(self.to.parent)
-
     @contextmanager
     def _disk(self) -> Iterator[None]:
         with full_disk(self.to):
             yield
-
-
-@contextmanager
-def full_disk(to: Path) -> Iterator[None]:
-    """Say what a full disk means: nothing half-written is left."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OSError(
-            error.errno,
-            f"no space left on the disk while writing to {to}; nothing half-written is kept. "
-            "Free some space, choose another folder, or keep less (dtype='float16', keep='moments', fewer layers)",
-        ) from error
 
 
 def _without_complete(provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -393,8 +346,3 @@ def _without_complete(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 def _renamed(known: Mapping[Key, T], old: str, new: str) -> dict[Key, T]:
     return {(new if layer == old else layer, reduce): value for (layer, reduce), value in known.items()}
-
-
-def _remove(folder: Path) -> None:
-    """Remove a hidden folder of ours, if it is there; what cannot be removed is for the next writer."""
-    shutil.rmtree(folder, ignore_errors=True)
