@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from topomap.bias.effects import Table, estimate, statistics, weighted_effects
+from topomap.bias.effects import Table, estimate, small_sample, statistics, weighted_estimates
 
 
 def by_hand(values: NDArray[np.float64], classes: NDArray[np.int64], member: NDArray[np.bool_]) -> dict[str, float]:
@@ -113,9 +113,12 @@ def test_rows_drawn_twice_count_twice() -> None:
     table = Table.of(rng.normal(size=(24, 3)), classes)
     times = rng.integers(0, 3, (2, 24))
     times[0] = 1
-    found = weighted_effects(table, member, times)
-    np.testing.assert_allclose(found[0], estimate(table, member).effect, rtol=1e-5)
+    difference, variance = weighted_estimates(table, member, times)
+    itself = estimate(table, member)
+    np.testing.assert_allclose(difference[0], itself.difference, rtol=1e-5)
+    np.testing.assert_allclose(variance[0], itself.variance, rtol=1e-5)
     rows = np.repeat(np.arange(24), times[1])
     for j in range(3):
         wanted = by_hand(table.values[rows, j].astype(float), classes[rows], member[rows])["effect"]
-        assert found[1, j] == pytest.approx(wanted, rel=1e-4)
+        effect = small_sample(len(rows) - 4) * difference[1, j] / np.sqrt(variance[1, j])
+        assert effect == pytest.approx(wanted, rel=1e-4)

@@ -222,15 +222,17 @@ def _statistics(table: Table, members: Bool, out: NDArray[Any]) -> None:
     out[df < 1] = 0
 
 
-def weighted_effects(table: Table, member: Bool, times: NDArray[Any]) -> Float:
-    """Return Hedges' g where each row counts several times, shape ``(n_draws, n_neurons)``: draws of a bootstrap.
+def weighted_estimates(table: Table, member: Bool, times: NDArray[Any]) -> tuple[Float, Float]:
+    """Return the pooled difference and variance where rows count several times: draws of a bootstrap.
+
+    Both have shape ``(n_draws, n_neurons)`` and are in units of the table's `scale`.
 
     Parameters
     ----------
     table, member
         The values, and which rows are of the group, shape ``(n_rows,)``.
     times
-        How often each row was drawn, shape ``(n_draws, n_rows)``.
+        How often each row counts, shape ``(n_draws, n_rows)``; any weights from 0.
 
     Notes
     -----
@@ -248,22 +250,23 @@ def weighted_effects(table: Table, member: Bool, times: NDArray[Any]) -> Float:
             values = table.values[part][side]
             count = drawn.sum(axis=1, dtype=np.float64)[:, None]
             sums = (drawn @ values).astype(np.float64)
-            mean = sums / np.maximum(count, 1)
+            mean = np.divide(sums, count, out=np.zeros(shape), where=count > 0)
             n.append(count)
             means.append(mean)
             spread.append(np.maximum(drawn @ values**2 - sums * mean, 0))
-        w = n[0] * n[1] / np.maximum(n[0] + n[1], 1)
+        w = np.divide(n[0] * n[1], n[0] + n[1], out=np.zeros_like(n[0]), where=n[0] + n[1] > 0)
         tested = w > 0
         total += w * (means[0] - means[1])
         within += tested * (spread[0] + spread[1])
         weight += w[:, 0]
         df += (tested * (n[0] + n[1] - 2))[:, 0]
     usable = (weight > 0) & (df > 1)
-    deviation = np.sqrt(np.maximum(within, _LEAST * table.squares.sum(axis=0)) / np.maximum(df, 1)[:, None])
-    g = small_sample(np.maximum(df, 2))[:, None] * total / np.maximum(weight, 1e-300)[:, None]
-    g = np.where(table.dead, 0.0, g / np.where(deviation > 0, deviation, 1))
-    g[~usable] = estimate(table, member).effect
-    return np.asarray(g)
+    difference = total / np.where(usable, weight, 1)[:, None]
+    variance = np.maximum(within, _LEAST * table.squares.sum(axis=0)) / np.where(usable, df, 1)[:, None]
+    if not usable.all():
+        itself = estimate(table, member)
+        difference[~usable], variance[~usable] = itself.difference, itself.variance
+    return difference, variance
 
 
 def _parts(bounds: NDArray[np.int64]) -> list[slice]:
