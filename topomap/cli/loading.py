@@ -5,13 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 from topomap._check import did_you_mean, listing
 
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from topomap.datasets import ArrayData, ImageData
-
-#: How many names of missing or unexpected weights an error lists.
-MOST = 5
 
 
 def find(spec: str, what: str) -> Any:
@@ -121,87 +116,10 @@ def load_model(spec: str, weights: Path | None = None) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ValueError(f"the model {spec!r} must be or return a torch.nn.Module; got {type(model).__name__}.")
     if weights is not None:
-        _fill(model, read_weights(weights), weights)
+        from topomap.recording.weights import fill, read_weights
+
+        fill(model, read_weights(weights), weights)
     return model
-
-
-def read_weights(path: Path) -> dict[str, Any]:
-    """Read a state dict; a file that would have to be unpickled is refused.
-
-    Parameters
-    ----------
-    path
-        ``.safetensors``, or anything that ``torch.save(model.state_dict(), path)`` wrote. A checkpoint that holds a
-        ``"state_dict"`` beside other things is taken apart; prefixes of data-parallel and compiled models come off.
-
-    Returns
-    -------
-    dict
-        Tensors by name, on the CPU.
-
-    Raises
-    ------
-    ValueError
-        If it is something else.
-    """
-    import torch
-
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return dict(load_file(path))
-        except SafetensorError as error:
-            raise ValueError(f"{path} is not a safetensors file: {error}.") from error
-    way_out = "save its weights with torch.save(model.state_dict(), path) or safetensors.torch.save_model"
-    with path.open("rb") as file:
-        start = file.read(2)
-    if start != b"PK" and start[:1] != b"\x80":  # a zip archive, or a pickle as torch wrote before 1.6
-        raise ValueError(f"{path} cannot be read as a state dict: torch.save did not write it.")
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} holds more than tensors (a pickled model?), and unpickling could run any code: {way_out}."
-        ) from error
-    except (RuntimeError, EOFError, LookupError, BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it ends too early"
-        raise ValueError(f"{path} cannot be read as a state dict: {reason.rstrip('.')}.") from error
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not any(torch.is_tensor(value) for value in found.values()):
-        raise ValueError(f"{path} holds a {type(found).__name__} that is not a state dict: {way_out}.")
-    state = {str(name): value for name, value in found.items()}
-    for prefix in ("module.", "_orig_mod."):
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
-
-
-def _fill(model: nn.Module, state: dict[str, Any], path: Path) -> None:
-    """Load a state dict that must fit exactly."""
-    import torch
-
-    own = model.state_dict()
-    # names first: load_state_dict reports a mismatch in many lines, after it has changed the model
-    missing, extra = [name for name in own if name not in state], [name for name in state if name not in own]
-    if missing or extra:
-        parts = [
-            f"{len(names)} {kind} ({listing(names, MOST)})"
-            for kind, names in (("missing", missing), ("unexpected", extra))
-            if names
-        ]
-        raise ValueError(f"the weights in {path} are not this model's: {'; '.join(parts)}.")
-    wrong = [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(own[name].shape)}"
-        for name in own
-        if torch.is_tensor(own[name]) and state[name].shape != own[name].shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - MOST} more" if len(wrong) > MOST else ""
-        raise ValueError(f"the weights in {path} are not this model's: {'; '.join(wrong[:MOST])}{more}.")
-    model.load_state_dict(state)
 
 
 def load_data(

@@ -52,6 +52,8 @@ def open_loader(loader: Any) -> Source:
     Arrays are a tensor or NumPy array, a dictionary of them, or a tuple ``(x, y, ...)`` of equal length. A list holds
     batches, and so does a tuple of the consecutive pieces of one tensor, as ``x.split(...)`` gives it.
 
+    What was opened already is returned as it is.
+
     Raises
     ------
     ValueError
@@ -64,6 +66,8 @@ def open_loader(loader: Any) -> Source:
     >>> [len(x) for x, y in source.batches], source.total
     ([256, 44], 300)
     """
+    if isinstance(loader, Source):
+        return loader
     if isinstance(loader, (torch.Tensor, np.ndarray)) or _is_table(loader):
         return _from_arrays(loader)
     if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):

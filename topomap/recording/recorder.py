@@ -54,6 +54,7 @@ def record(
     logits: bool | Callable[[Any], torch.Tensor] = True,
     nonfinite: Literal["raise", "mask"] = "raise",
     n: int | None = None,
+    n_features: int | None = None,
     seed: int = 0,
     inference_mode: bool = True,
     notes: Mapping[str, Any] | None = None,
@@ -138,6 +139,10 @@ def record(
         ``"raise"`` an error at the first NaN or infinite value, or ``"mask"``: leave these rows out of their layer.
     n
         Stop after so many inputs.
+    n_features
+        Of moments: keep a random projection of so many columns of every layer, whose products are those of the neurons
+        up to about ``1 / sqrt(n_features)``, and no covariance. By default that is so from 4,096 neurons on, with 512
+        columns. All recordings of the same inputs with one seed share the projection.
     seed
         For the random places, the loader's shuffling, and the sketch of moments.
     inference_mode
@@ -189,6 +194,10 @@ def record(
     choice("nonfinite", nonfinite, ("raise", "mask"))
     if n is not None:
         at_least("n", n, 1)
+    if n_features is not None:
+        at_least("n_features", n_features, 1)
+        if keep != "moments":
+            raise ValueError("n_features= is for keep='moments', which keeps a projection instead of values.")
     ways = check_reductions(reduce)
     groupings = _groupings(by)
     if groupings is not None and keep != "moments":
@@ -219,6 +228,7 @@ def record(
         "logits": told(logits),
         "nonfinite": nonfinite,
         "n": n,
+        "n_features": n_features,
         "inference_mode": inference_mode,
     }
     began = time.perf_counter()
@@ -226,7 +236,7 @@ def record(
         writer = None if to is None else stack.enter_context(RunWriter(to, dtype=dtype, overwrite=overwrite))
         sink: Memory | Folder | Streaming
         if keep == "moments":
-            sink = Streaming(by=groupings or (), seed=seed, writer=writer)
+            sink = Streaming(by=groupings or (), seed=seed, n_features=n_features, writer=writer)
         else:
             sparse = keep == "sparse"
             sink = Memory(dtype=dtype, sparse=sparse) if writer is None else Folder(writer=writer, sparse=sparse)

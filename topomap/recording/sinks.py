@@ -205,6 +205,7 @@ class Streaming(Sink):
 
     by: tuple[tuple[str, ...], ...] = ()
     seed: int = 0
+    n_features: int | None = None
     classes: tuple[str, ...] | None = None
     writer: RunWriter | None = None
     accumulators: dict[Key, MomentAccumulator] = field(default_factory=dict)
@@ -212,7 +213,9 @@ class Streaming(Sink):
     def append(self, rows: Rows, columns: Columns) -> None:
         """Accumulate rows."""
         if rows.key not in self.accumulators:
-            self.accumulators[rows.key] = MomentAccumulator(rows.values.shape[1], by=self.by, seed=self.seed)
+            sketch = {} if self.n_features is None else {"exact_below": 0, "n_features": self.n_features}
+            accumulator = MomentAccumulator(rows.values.shape[1], by=self.by, seed=self.seed, **sketch)
+            self.accumulators[rows.key] = accumulator
         self.accumulators[rows.key].update(rows.values, columns)
 
     def forget(self, key: Key) -> None:

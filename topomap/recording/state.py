@@ -22,7 +22,7 @@ def borrowed(model: nn.Module, device: str | torch.device, seed: int) -> Iterato
     torch are afterwards as they were.
     """
     with ExitStack() as stack:
-        stack.enter_context(_random_states(seed))
+        stack.enter_context(random_states(seed))
         stack.enter_context(_evaluation_mode(model))
         stack.enter_context(hookable(model))
         target = stack.enter_context(_on_device(model, device))
@@ -37,7 +37,8 @@ def hookable(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _random_states(seed: int) -> Iterator[None]:
+def random_states(seed: int) -> Iterator[None]:
+    """Seed the random generators of Python, NumPy and torch, and put them back as they were."""
     # the loader shuffles and a model samples from the global generators: seeded, a recording can be repeated, and
     # put back, nobody notices
     python = random.getstate()
