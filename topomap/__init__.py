@@ -48,11 +48,14 @@ if TYPE_CHECKING:
         plot_costs,
         plot_inputs,
         plot_layout,
+        plot_outcomes,
         plot_patterns,
+        plot_probe,
         plot_profiles,
         plot_projection,
         plot_topomap,
         save_figure,
+        save_report,
     )
     from topomap.profiles import Profiles, profile
     from topomap.quality import (
@@ -126,11 +129,14 @@ _ROOMS = {
     "plot_costs": "plot",
     "plot_inputs": "plot",
     "plot_layout": "plot",
+    "plot_outcomes": "plot",
     "plot_patterns": "plot",
+    "plot_probe": "plot",
     "plot_profiles": "plot",
     "plot_projection": "plot",
     "plot_topomap": "plot",
     "save_figure": "plot",
+    "save_report": "plot",
 }
 
 __all__ = [
@@ -181,7 +187,9 @@ __all__ = [
     "plot_costs",
     "plot_inputs",
     "plot_layout",
+    "plot_outcomes",
     "plot_patterns",
+    "plot_probe",
     "plot_profiles",
     "plot_projection",
     "plot_topomap",
@@ -189,6 +197,7 @@ __all__ = [
     "project_inputs",
     "record",
     "save_figure",
+    "save_report",
     "save_run",
     "top_inputs",
 ]

@@ -7,8 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from topomap.cli.bias import EXAMPLES as BIAS
+from topomap.cli.bias import bias
 from topomap.cli.compare import EXAMPLES as COMPARE
 from topomap.cli.compare import compare
+from topomap.cli.errors import EXAMPLES as ERRORS
+from topomap.cli.errors import errors
 from topomap.cli.figures import without_windows
 from topomap.cli.patterns import EXAMPLES as PATTERNS
 from topomap.cli.patterns import patterns
@@ -26,6 +30,8 @@ Then, on what was recorded:
   topomap embed RUN --layer conv1
   topomap plot RUN --layer conv1 --by label --to maps.png
   topomap patterns RUN --layer conv1 --stability --to cards.png
+  topomap bias RUN --layer conv1 --by group --within label --to report.html
+  topomap errors RUN --layer conv1
   topomap compare RUN --layer conv1 --by label --to methods.png""",
     "demo": """Examples:
   topomap demo
@@ -38,6 +44,8 @@ Then, on what was recorded:
   topomap embed runs/a --layer layer4 --align-to layer3""",
     "plot": PLOT,
     "patterns": PATTERNS,
+    "bias": BIAS,
+    "errors": ERRORS,
     "compare": COMPARE,
     "info": """Examples:
   topomap info runs/a""",
@@ -173,4 +181,4 @@ def info(run: Path) -> None:
     print(run_text(open_run(run)))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (demo, layers, record, embed, plot, patterns, compare, info)
+COMMANDS: tuple[Callable[..., None], ...] = (demo, layers, record, embed, plot, patterns, bias, errors, compare, info)

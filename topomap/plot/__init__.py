@@ -8,9 +8,11 @@ from topomap.plot.bias import plot_bias
 from topomap.plot.inputs import plot_inputs
 from topomap.plot.layout import plot_layout
 from topomap.plot.patterns import plot_patterns
+from topomap.plot.probe import plot_outcomes, plot_probe
 from topomap.plot.profiles import plot_profiles
 from topomap.plot.projection import plot_projection
 from topomap.plot.quality import plot_comparison, plot_costs
+from topomap.plot.report import save_report
 from topomap.plot.save import save_figure
 from topomap.plot.topomap import plot_topomap
 
@@ -20,9 +22,12 @@ __all__ = [
     "plot_costs",
     "plot_inputs",
     "plot_layout",
+    "plot_outcomes",
     "plot_patterns",
+    "plot_probe",
     "plot_profiles",
     "plot_projection",
     "plot_topomap",
     "save_figure",
+    "save_report",
 ]

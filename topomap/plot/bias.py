@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topomap._check import instance_of, unknown
-from topomap.bias import BiasReport, Cluster, Contrast
+from topomap.bias import BiasReport, Cell, Cluster, Contrast
 from topomap.layout import Layout
 from topomap.plot import style
 from topomap.plot.cells import draw_outlines
@@ -34,13 +34,14 @@ _BARS = 0.62
 class _Map:
     """One map of the figure: what is painted, what is written above it, and the clusters around it.
 
-    Differences have a colour scale of their own.
+    Differences have a colour scale of their own, and are faded below `noise`.
     """
 
     ground: Ground
     values: NDArray[np.float64]
     note: str = ""
     difference: bool = True
+    noise: float = 0.0
     clusters: Sequence[tuple[int, Cluster]] = ()
     single: NDArray[np.bool_] | None = None
 
@@ -95,7 +96,8 @@ def plot_bias(
     -----
     Outlines are drawn around clusters with p of at most the report's alpha. They say that the groups differ somewhere
     inside; where their edge runs is not tested. Dots mark single neurons with a p of at most alpha after correction
-    over all neurons and contrasts.
+    over all neurons and contrasts. Differences are faded below 1.96 standard errors, which 95 % of them stay below
+    where groups do not differ; not so with units, whose inputs are not independent.
 
     Examples
     --------
@@ -180,7 +182,14 @@ def _in_full(
         [
             _Map(ground, pooled[1], f"n = {contrast.n_reference:,}", difference=False),
             _Map(ground, pooled[0], f"n = {contrast.n_group:,}", difference=False),
-            _Map(ground, contrast.effect, _count(clusters, report, single), clusters=clusters, single=single),
+            _Map(
+                ground,
+                contrast.effect,
+                _count(clusters, report, single),
+                noise=_noise(report, tested),
+                clusters=clusters,
+                single=single,
+            ),
         ],
     )
     if chosen:
@@ -189,7 +198,7 @@ def _in_full(
             own, other = contrast.maps[c]
             maps[0, column] = _Map(ground, other, f"n = {tested[c].n_reference:,}", difference=False)
             maps[1, column] = _Map(ground, own, f"n = {tested[c].n_group:,}", difference=False)
-            maps[2, column] = _Map(ground, own - other)
+            maps[2, column] = _Map(ground, own - other, noise=_noise(report, [tested[c]]))
         board.add_table(" x ".join(report.within), names, [tested[c].name for c in chosen], maps)
     more = f" {len(chosen)} of {len(tested)} classes are drawn." if 0 < len(chosen) < len(tested) else ""
     text = caption if isinstance(caption, str) else caption_of(report, contrast.group) + more if caption else ""
@@ -212,8 +221,14 @@ def _summary(
         for row, group in enumerate(groups):
             own = [(0, cluster) for _, cluster in _outlined(report, group)]
             single = report[group].p_family <= report.alpha
-            note = _count(own, report, single)
-            maps[row, column] = _Map(ground, report[group].effect, note, clusters=own, single=single)
+            maps[row, column] = _Map(
+                ground,
+                report[group].effect,
+                _count(own, report, single),
+                noise=_noise(report, [cell for cell in report[group].cells if cell.tested]),
+                clusters=own,
+                single=single,
+            )
     rows = [_minus(reports[0][group]) for group in groups]
     board = _Board(width)
     if len(reports) == 1:
@@ -227,7 +242,7 @@ def _summary(
     return board.draw(limits, cmap, text, ("", f"{label}\n(Hedges' g)"))
 
 
-def caption_of(report: BiasReport | Sequence[BiasReport], group: str | None = None) -> str:
+def caption_of(report: BiasReport | Sequence[BiasReport], group: str | None = None, method: str | None = None) -> str:
     """Return what the marks of a figure mean and how the tests were made.
 
     Parameters
@@ -235,7 +250,9 @@ def caption_of(report: BiasReport | Sequence[BiasReport], group: str | None = No
     report
         One, drawn in full, or the several of a summary.
     group
-        The contrast that is drawn in full; of one report without a group all contrasts are.
+        The contrast that is drawn in full; of one report without a group all contrasts are drawn.
+    method
+        What to write instead of how the tests were made.
     """
     reports = [report] if isinstance(report, BiasReport) else list(report)
     first = reports[0]
@@ -253,9 +270,19 @@ def caption_of(report: BiasReport | Sequence[BiasReport], group: str | None = No
         marks.append(f"Outlined: clusters at p <= {first.alpha:g}.")
     if any((c.p_family <= first.alpha).any() for c in found):
         marks.append(f"Dots: single neurons at corrected p <= {first.alpha:g}.")
+    if first.unit is None:
+        marks.append("Faded: differences of less than 1.96 standard errors.")
+    if any(each.dead.any() for each in reports):
+        marks.append("Grey: neurons without variation.")
     if len(reports) > 1:
         marks.append("Every layer was tested by itself, without correction over layers. Of the first:")
-    return " ".join([*marks, first.method_text()])
+    return " ".join([*marks, first.method_text() if method is None else method])
+
+
+def _noise(report: BiasReport, cells: Sequence[Cell]) -> float:
+    """Return 1.96 standard errors of a difference within cells, in deviations; 0 where inputs are not independent."""
+    weight = sum(cell.n_group * cell.n_reference / (cell.n_group + cell.n_reference) for cell in cells)
+    return 1.96 / weight**0.5 if report.unit is None else 0.0
 
 
 def _outlined(report: BiasReport, group: str) -> list[tuple[int, Cluster]]:
@@ -358,7 +385,10 @@ class _Board:
         for m, x, y, side in self._maps:
             ax = page.axes(x, y, side, side)
             field = m.ground.paint(m.ground.values(m.values)[None])[0]
-            images[m.difference] = draw_map(ax, m.ground, field, scales[m.difference], contours=0)
+            noise = np.full_like(field, m.noise) if m.noise else None
+            images[m.difference] = draw_map(
+                ax, m.ground, field, scales[m.difference], noise=noise, contours=0, dots=False
+            )
             if m.single is not None:
                 dots: dict[str, Any] = {"s": 1.6, "color": style.INK, "linewidths": 0, "zorder": 5}
                 ax.scatter(*m.ground.layout.positions[m.single].T, **dots)
@@ -366,8 +396,8 @@ class _Board:
         length = min(2.2, 0.38 * self._width)
         for kind, image in images.items():
             x = self._width * (0.5 if len(images) == 1 else 0.73 if kind else 0.27)
-            place = page.axes(x - length / 2, self._y + 0.14, length, 0.09)
-            draw_bar(page.figure, place, image, scales[kind], bars[kind], orientation="horizontal")
+            bar = page.axes(x - length / 2, self._y + 0.14, length, 0.09)
+            draw_bar(page.figure, bar, image, scales[kind], bars[kind], orientation="horizontal")
         page.finish()
         return page.figure
 
