@@ -68,7 +68,7 @@ if TYPE_CHECKING:
         measure_smoothness,
         measure_stability,
     )
-    from topomap.recording import ablate, list_layers, record
+    from topomap.recording import TrainingRecorder, ablate, list_layers, record, record_checkpoints
     from topomap.run import Activations, Inputs, Moments, Run
     from topomap.similarity import Similarity, correlate
     from topomap.store import open_run, save_run
@@ -96,6 +96,8 @@ _ROOMS = {
     "ablate": "recording",
     "list_layers": "recording",
     "record": "recording",
+    "record_checkpoints": "recording",
+    "TrainingRecorder": "recording",
     "Similarity": "similarity",
     "correlate": "similarity",
     "PatternCard": "patterns",
@@ -164,6 +166,7 @@ __all__ = [
     "Surface",
     "TopInputs",
     "TopomapWarning",
+    "TrainingRecorder",
     "ablate",
     "compare_layouts",
     "correlate",
@@ -196,6 +199,7 @@ __all__ = [
     "profile",
     "project_inputs",
     "record",
+    "record_checkpoints",
     "save_figure",
     "save_report",
     "save_run",

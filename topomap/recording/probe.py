@@ -61,7 +61,7 @@ class ProbeSet:
 
     @property
     def digest(self) -> str:
-        """A hash of all inputs, after the first pass."""
+        """A hash of all inputs, once a pass is done."""
         return blake2b(b"".join(self._digests), digest_size=16).hexdigest()
 
     def source(self) -> Source:
@@ -116,6 +116,9 @@ class ProbeSet:
             yield batch
         if self._whole and at != len(self._digests):
             raise self._changed(at)
+
+    def done(self) -> None:
+        """Say that a pass was read to where it is always read to: from now on inputs must be those."""
         self._whole = True
 
     def _keep(self, batch: Any, at: int) -> None:

@@ -206,7 +206,6 @@ class Streaming(Sink):
     by: tuple[tuple[str, ...], ...] = ()
     seed: int = 0
     n_features: int | None = None
-    classes: tuple[str, ...] | None = None
     writer: RunWriter | None = None
     accumulators: dict[Key, MomentAccumulator] = field(default_factory=dict)
 
@@ -227,7 +226,7 @@ class Streaming(Sink):
         records: dict[tuple[str, str], Moments] = {}
         for key, accumulator in self.accumulators.items():
             name = self.name(key)
-            records[name, key[2]] = accumulator.finish(name, key[2], provenance, self.classes)
+            records[name, key[2]] = accumulator.finish(name, key[2], provenance, inputs.classes)
         if self.writer is None:
             return Run(inputs, records, provenance)
         for (layer, reduce), moments in records.items():

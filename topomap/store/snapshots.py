@@ -160,6 +160,12 @@ class TrainingFolder:
         if self._index is not None and self._index.training is not None:
             self._replace(replace(self._index, training=self._index.training.with_metrics(step, metrics)))
 
+    def note(self, provenance: Mapping[str, Any]) -> None:
+        """Replace the provenance of the training."""
+        self._read()
+        if self._index is not None:
+            self._replace(replace(self._index, provenance=dict(provenance)))
+
     def _read(self) -> None:
         """Read the index, if it is not the one that was seen last: a layout may have been added in between."""
         state = (self.to / INDEX).stat()

@@ -1,0 +1,511 @@
+"""Snapshots of a training: what the layers of a model do with a fixed set of inputs, at one step after another."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from os import PathLike
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from topomap._check import at_least, choice, unknown, warn
+from topomap.recording.loaders import generators_restored
+from topomap.recording.probe import ProbeSet
+from topomap.recording.provenance import told
+from topomap.recording.recorder import By, record
+from topomap.recording.reduce import check_reductions
+from topomap.recording.selection import Selector, lent, select_layers
+from topomap.run import Activations, Inputs, Run
+from topomap.store import TrainingFolder, open_run
+
+Every = int | Literal["epoch", "geometric"]
+
+#: Snapshots per factor of ten where the schedule is geometric.
+PER_DECADE = 10
+
+#: Columns of the sketch: products of neurons up to about 9 %, and 1 MiB per snapshot of 2,048 neurons.
+N_FEATURES = 128
+
+_OWN = ("model", "loader", "layers", "reduce", "keep", "by", "to", "overwrite", "n_features", "seed")
+_OPTIONS = tuple(
+    name for name in inspect.signature(record).parameters if name not in (*_OWN, "inference_mode", "progress")
+)
+
+
+class TrainingRecorder:
+    """Watches a model while it trains: at some steps, what its layers do with a fixed set of inputs.
+
+    Recording does not change the training: modes, random states, buffers and gradients are afterwards as they were, and
+    so are the weights at the end, to the last bit. No gradients are recorded (``torch.no_grad``, so that a tensor which
+    a module caches meanwhile can still be trained with).
+
+    Parameters
+    ----------
+    model
+        The model that is trained, or a part of it.
+    loader
+        The inputs, as `topomap.record` takes them: the same ones in the same order at every snapshot. A loader that
+        shuffles or augments is refused. Up to 256 MiB of them are kept in memory from the first snapshot on.
+    layers, reduce
+        As in `topomap.record`.
+    by
+        Groupings for moments, as in `topomap.record`; ``by=[("label",), ("label", "correct")]`` for correct and wrong
+        answers apart. By default the label, where there is one. Kept values can be grouped by anything afterwards.
+    every
+        When `step` takes a snapshot: every so many steps; ``"epoch"``; or ``"geometric"``: ten per factor of ten (0, 1,
+        2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, ...), for most happens early. Without it call `snapshot`.
+    keep
+        ``"moments"``: counts, means and variances of the neurons, overall and per group, and a sketch of them by which
+        they can be compared with each other, within one snapshot and across snapshots; or ``"values"``, or
+        ``"sparse"``, for maps of single inputs.
+    to
+        A run folder that grows snapshot by snapshot. If there is a training already it is gone on with, after its last
+        whole snapshot.
+    n_features
+        Columns of the sketch: similarities are right up to about ``1 / sqrt(n_features)``. The same random projection
+        of the inputs is taken at every step.
+    seed
+        For the sketch and for ``reduce="random"``.
+    overwrite
+        Begin anew where there is a run at `to`.
+    **options
+        Any other parameter of `topomap.record` that says how inputs are read and the model is run: ``forward``,
+        ``labels``, ``columns``, ``classes``, ``axis``, ``mask``, ``logits``, ``n``, ...
+
+    Raises
+    ------
+    ValueError
+        For an unknown layer or option, a loader that does not give the same inputs twice, or a training at `to` that is
+        of another model, other layers or other parameters.
+
+    Notes
+    -----
+    A model that is spread over processes (FSDP) cannot be recorded while it trains: save checkpoints, and record those
+    with `topomap.record_checkpoints`. Of data-parallel processes the first one records.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import topomap as tm
+    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> x, y = torch.randn(60, 4), torch.arange(60) % 2
+    >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    >>> recorder = tm.TrainingRecorder(net, (x, y), layers=["1"], every=5)
+    >>> for step in range(11):
+    ...     loss = torch.nn.functional.cross_entropy(net(x), y)
+    ...     taken = recorder.step(step, loss=loss)
+    ...     optimizer.zero_grad()
+    ...     loss.backward()
+    ...     optimizer.step()
+    >>> recorder.run
+    Run(60 inputs, 1 layers: 1, 3 snapshots, steps 0 to 10)
+    >>> recorder.run.at(5)["1"].grouping("label").mean.shape, recorder.run.metrics["loss"].shape
+    ((2, 8), (3,))
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loader: Any,
+        layers: Selector | Sequence[Selector] | None = None,
+        *,
+        by: By | None = None,
+        every: Every | None = None,
+        reduce: str | Sequence[str] = "mean",
+        keep: Literal["moments", "values", "sparse"] = "moments",
+        to: str | PathLike[str] | None = None,
+        n_features: int = N_FEATURES,
+        seed: int = 0,
+        overwrite: bool = False,
+        **options: Any,
+    ) -> None:
+        choice("keep", keep, ("moments", "values", "sparse"))
+        for name in options:
+            if name not in _OPTIONS:
+                raise unknown("an option of a TrainingRecorder", name, _OPTIONS)
+        self.model = model
+        self.every = check_every(every)
+        self.loader = loader
+        self.layers = layers
+        self.keep = keep
+        self.by = by
+        self.reduce = check_reductions(reduce)
+        self.seed = seed
+        self.n_features = n_features
+        self.options = options
+        select_layers(lent(model), layers)  # an unknown name is an error now, not after an epoch
+        self._folder = None if to is None else TrainingFolder(to, overwrite)
+        self._check_parameters()
+        self._probe = ProbeSet(loader, seed)
+        self._snapshots: dict[int, Run] = {}
+        self._metrics: dict[int, dict[str, float]] = {}
+        self._about: dict[str, Any] = {}
+        self._inputs: Inputs | None = None
+        self._resumed = -1 if self._folder is None or not self._folder.steps else self._folder.steps[-1]
+        self._warned = False
+        self._seen: tuple[float, float] | None = None  # step and epoch of the last call
+        self._began: float | None = None
+        before = {} if self._folder is None else self._folder.provenance.get("training", {})
+        self._spent, self._elapsed = float(before.get("recording_s", 0)), float(before.get("elapsed_s", 0))
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps of the snapshots so far, those of an earlier session in the same folder included."""
+        return tuple(self._snapshots) if self._folder is None else self._folder.steps
+
+    @property
+    def run(self) -> Run:
+        """The training so far.
+
+        Raises
+        ------
+        ValueError
+            If there is no snapshot yet.
+        """
+        if not self.steps:
+            raise ValueError("there is no snapshot yet: call snapshot(step), or step(step) with every=.")
+        if self._folder is not None:
+            return open_run(self._folder.to)
+        names = dict.fromkeys(name for metrics in self._metrics.values() for name in metrics)
+        columns = {name: [one.get(name, math.nan) for one in self._metrics.values()] for name in names}
+        return Run.from_snapshots(dict(self._snapshots), columns, self._provenance())
+
+    def snapshot(self, step: int, /, **metrics: Any) -> None:
+        """Record the layers now, and keep metrics with that.
+
+        Parameters
+        ----------
+        step
+            Beyond the last one.
+        **metrics
+            Numbers: ``loss=``, ``accuracy=``, ``epoch=``, ...
+
+        Raises
+        ------
+        ValueError
+            If the step is not beyond the last one, a metric is not a number, the inputs are not those of the first
+            snapshot, or the layers do not fit those of an earlier session.
+        """
+        at_least("step", step, 0)
+        values = _numbers(metrics)
+        if self._known(step):
+            return
+        self._start()
+        began = time.perf_counter()
+        run = self._record(int(step))
+        if self._folder is not None:
+            # what this snapshot cost is known once it is written, and told with the next one
+            self._folder.append(int(step), run, values, self._provenance())
+        else:
+            self._snapshots[int(step)], self._metrics[int(step)] = run, values
+        self._seen = (float(step), values.get("epoch", math.nan))
+        self._spent += time.perf_counter() - began
+
+    def step(self, step: int, /, **metrics: Any) -> bool:
+        """Take a snapshot if one is due, and say whether it was taken.
+
+        To be called at every step, or at any regular ones: a snapshot is due when the schedule has one since the last
+        call. The step counts updates of the weights, so 0 is the model before the first one.
+
+        Parameters
+        ----------
+        step
+            The step.
+        **metrics
+            Numbers to keep with the snapshot. With ``every="epoch"`` there must be ``epoch=``, and a snapshot is due at
+            the first step whose ``epoch`` is a new one, or with fractions as soon as a whole one is done.
+
+        Raises
+        ------
+        ValueError
+            If there is no schedule, or as in `snapshot`.
+        """
+        if self.every is None:
+            raise ValueError("step() needs a schedule: give every=, or call snapshot(step) where one is wanted.")
+        self._start()
+        epoch = math.nan
+        if self.every == "epoch":
+            if "epoch" not in metrics:
+                raise ValueError("every='epoch' needs to know the epoch: step(step, epoch=...).")
+            epoch = float(metrics["epoch"])
+        due = is_due(self.every, step, epoch, self._seen)
+        self._seen = (float(step), epoch)
+        if not due or step in self.steps:
+            return False
+        n = len(self.steps)
+        self.snapshot(step, **metrics)
+        return len(self.steps) > n
+
+    __call__ = step
+
+    def log(self, step: int, /, **metrics: Any) -> None:
+        """Set metrics of a snapshot that was taken already: what was measured after it.
+
+        Raises
+        ------
+        ValueError
+            If there is no snapshot at this step, or a metric is not a number.
+        """
+        values = _numbers(metrics)
+        if step not in self.steps:
+            raise ValueError(f"there is no snapshot at step {step} to keep metrics with.")
+        if self._folder is not None:
+            self._folder.log(step, values)
+        else:
+            self._metrics[step].update(values)
+
+    def lightning_callback(self) -> Any:
+        """Return a callback for the Trainer of PyTorch Lightning.
+
+        It takes a snapshot when training begins, whenever one is due (by default at the end of every epoch), and when
+        training ends, early or not; steps are updates of the weights, whatever is accumulated. What was logged is kept.
+
+        Examples
+        --------
+        >>> trainer = L.Trainer(callbacks=[recorder.lightning_callback()])  # doctest: +SKIP
+        """
+        from topomap.recording.callbacks import lightning_callback
+
+        return lightning_callback(self)
+
+    def trainer_callback(self) -> Any:
+        """Return a callback for the Trainer of Hugging Face's transformers, as `lightning_callback` does.
+
+        Examples
+        --------
+        >>> trainer = Trainer(model, ..., callbacks=[recorder.trainer_callback()])  # doctest: +SKIP
+        """
+        from topomap.recording.callbacks import trainer_callback
+
+        return trainer_callback(self)
+
+    def __enter__(self) -> TrainingRecorder:
+        self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Note in the run folder what recording has cost in all; more snapshots may follow."""
+        if self._folder is not None and self.steps and self._about:
+            self._folder.note(self._provenance())
+
+    def __repr__(self) -> str:
+        where = "" if self._folder is None else f" at {self._folder.to}"
+        every = "" if self.every is None else f", every {self.every}"
+        return f"TrainingRecorder({type(self.model).__name__}{every}: {len(self.steps)} snapshots{where})"
+
+    def _start(self) -> None:
+        if self._began is None:
+            self._began = time.perf_counter()
+
+    def _known(self, step: int) -> bool:
+        """Return whether an earlier session has this step already; raise if this one has."""
+        if not self.steps or step > self.steps[-1]:
+            return False
+        if step > self._resumed:
+            raise ValueError(f"step must be beyond {self.steps[-1]}, that of the last snapshot; got {step}.")
+        if not self._warned and self._folder is not None:
+            self._warned = True
+            warn(
+                f"the training at {self._folder.to} has snapshots up to step {self._resumed}, which are kept: step "
+                f"{step} is not recorded again, and new snapshots begin after that. For a new training choose another "
+                "folder, or pass overwrite=True.",
+                stacklevel=4,
+            )
+        return True
+
+    def _record(self, step: int) -> Run:
+        first = self._inputs is None
+        options = dict(self.options)
+        if not first:
+            options["thumbnails"] = False  # they are those of the first snapshot
+        options.setdefault("device", _home(self.model))
+        moments = self.keep == "moments"
+        with generators_restored(self.loader), undisturbed(self.model):
+            run = record(
+                self.model,
+                self._probe.source(),
+                self.layers,
+                reduce=self.reduce,
+                keep=self.keep,
+                by=self.by if moments and self.by != "label" else None,
+                n_features=self.n_features if moments else None,
+                seed=self.seed,
+                inference_mode=False,
+                progress=False,
+                **options,
+            )
+        self._probe.done()
+        run = _with_inputs(run, self._inputs, {**run.provenance, "step": step})
+        if first:
+            self._inputs = run.inputs
+            about = dict(run.provenance)
+            for name in ("duration_s", "records", "step"):
+                about.pop(name, None)
+            self._check_fit(run)
+            self._about = about
+        return run
+
+    def _provenance(self) -> dict[str, Any]:
+        """Return the provenance of the training so far."""
+        now = self._elapsed + (0.0 if self._began is None else time.perf_counter() - self._began)
+        spent = {"recording_s": round(self._spent, 3), "elapsed_s": round(now, 3)}
+        share = round(self._spent / now, 4) if now else 0.0
+        about = {"every": self.every, "keep": self.keep, "probe": self._probe.digest, **spent, "share": share}
+        return {**self._about, "training": {name: value for name, value in about.items() if value is not None}}
+
+    def _check_parameters(self) -> None:
+        """Raise where a training that is to be gone on with was recorded in another way."""
+        if self._folder is None or not self._folder.steps:
+            return
+        before = self._folder.provenance
+        parameters = before.get("parameters", {})
+        differences = [
+            f"{name} {then!r}, now {now!r}"
+            for name, then, now in (
+                ("model", before.get("model"), type(lent(self.model)).__name__),
+                ("layers", parameters.get("layers"), told(self.layers)),
+                ("reduce", parameters.get("reduce"), list(self.reduce)),
+                ("keep", parameters.get("keep"), self.keep),
+                ("seed", before.get("seed"), self.seed),
+            )
+            if then != now
+        ]
+        if differences:
+            raise self._other("; ".join(differences))
+
+    def _check_fit(self, run: Run) -> None:
+        """Raise where the first snapshot of a session does not fit those before it."""
+        if self._folder is None or not self._folder.steps:
+            return
+        last = open_run(self._folder.to)
+        sizes, before = ({key: r.n_neurons for key, r in one.records.items()} for one in (run, last))
+        if sizes != before:
+            odd = [key for key in {**before, **sizes} if before.get(key) != sizes.get(key)]
+            layer, reduce = odd[0]
+            had, has = before.get(odd[0], 0), sizes.get(odd[0], 0)
+            raise self._other(f"{had} neurons of layer {layer!r} ({reduce}), now {has}")
+        if last.provenance.get("training", {}).get("probe") != self._probe.digest:
+            raise self._other("other inputs than those of this loader")
+        if self.keep == "moments":
+            then, now = (one.provenance.get("parameters", {}).get("by") for one in (last, run))
+            features = [one.provenance.get("parameters", {}).get("n_features") for one in (last, run)]
+            if (then, features[0]) != (now, features[1]):
+                raise self._other(f"by={then} and n_features={features[0]}, now by={now} and n_features={features[1]}")
+
+    def _other(self, what: str) -> ValueError:
+        place = "" if self._folder is None else str(self._folder.to)
+        return ValueError(
+            f"the training at {place} cannot be gone on with: it was recorded with {what}. Choose another folder, or "
+            "pass overwrite=True to begin anew."
+        )
+
+
+def check_every(every: Any) -> Every | None:
+    """Return a schedule if it is one."""
+    if every is None or every in ("epoch", "geometric"):
+        return every  # type: ignore[no-any-return]
+    if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < 1:
+        raise ValueError(f"every must be a number of steps of at least 1, 'epoch' or 'geometric'; got {every!r}.")
+    return int(every)
+
+
+def is_due(every: Every, step: int, epoch: float = math.nan, seen: tuple[float, float] | None = None) -> bool:
+    """Return whether the schedule has a snapshot between the last call (step and epoch) and this one.
+
+    At the first call it is due where the schedule has one at this very step.
+
+    Examples
+    --------
+    >>> [step for step in range(30) if is_due("geometric", step)]
+    [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25]
+    >>> is_due(100, 250, seen=(190, 0)), is_due(100, 250, seen=(200, 0))
+    (True, False)
+    """
+    if every == "epoch":
+        return epoch == math.floor(epoch) if seen is None or math.isnan(seen[1]) else epoch // 1 > seen[1] // 1
+    last = step - 1 if seen is None else int(seen[0])
+    if isinstance(every, int):
+        return step // every > last // every
+    return _decades(step) > _decades(last)
+
+
+def _decades(step: int) -> int:
+    """Return how many steps of the geometric schedule there are up to this one."""
+    if step < 1:
+        return 1 + step if step >= -1 else 0
+    k = math.floor(PER_DECADE * math.log10(step + 0.5)) + 1
+    while round(10 ** (k / PER_DECADE)) > step:
+        k -= 1
+    return k + 2
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Run a model that is being trained without a trace: no gradients, no mixed precision of the caller's, no changes.
+
+    Modules count, average or cache in buffers, some of them in evaluation mode too: these are put back. Weights that
+    autocast cached meanwhile have no gradients, so that its cache is cleared.
+    """
+    kept = [
+        (module, name, buffer, buffer._version, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not buffer.is_inference()
+    ]
+    kind = torch.device(_home(model)).type if _home(model) != "auto" else "cpu"
+    try:
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(kind, enabled=False):
+            yield
+    finally:
+        torch.clear_autocast_cache()
+        with torch.no_grad():
+            for module, name, buffer, version, values in kept:
+                module._buffers[name] = buffer
+                if buffer._version != version:
+                    buffer.copy_(values)
+
+
+def _home(model: nn.Module) -> str:
+    """Return the device of a model, which it never leaves while it trains."""
+    homes = {str(tensor.device) for tensor in (*model.parameters(), *model.buffers())}
+    return homes.pop() if len(homes) == 1 else "auto"
+
+
+def _with_inputs(run: Run, first: Inputs | None, provenance: Mapping[str, Any]) -> Run:
+    """Return a snapshot with the thumbnails and texts of the first one."""
+    inputs = run.inputs
+    if first is not None:
+        inputs = replace(inputs, thumbnails=first.thumbnails, texts=first.texts)
+    records = {
+        key: replace(one, inputs=inputs, provenance=provenance)
+        if isinstance(one, Activations)
+        else replace(one, provenance=provenance)
+        for key, one in run.records.items()
+    }
+    return Run(inputs, records, provenance)
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return metrics as numbers."""
+    values = {}
+    for name, value in metrics.items():
+        try:
+            values[name] = float(value.detach() if isinstance(value, torch.Tensor) else value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            shape = tuple(getattr(value, "shape", ()))
+            what = f"shape {shape}" if shape else repr(value)
+            raise ValueError(f"metric {name!r} must be a number; got {what}.") from error
+    return values
