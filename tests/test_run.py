@@ -219,6 +219,9 @@ def test_every_way_to_group():
     for by, message in [
         (Groups(("all",), np.ones((1, 5))), "over the 4 inputs or the 7 rows .* membership has 5 rows"),
         ([1, 2], "by must have one entry per row: expected 7, got 2"),
+        (None, "by must be a column of the inputs, a tuple .* or groups; got None"),
+        (["label", "correct"], r"given as a tuple, by=\('label', 'correct'\); got a list"),
+        (lambda inputs: 1, r"must return a column, one value per input; got an array of shape \(\)"),
         (lambda inputs: [1], "the values that by= returned must have one entry per input"),
         ("lable", "Did you mean 'label'"),
         ((), "at least one column"),

@@ -565,6 +565,10 @@ def test_moments_are_those_of_the_values():
             np.testing.assert_allclose(run[layer].grouping(by).mean, groups.means(values), rtol=1e-9)
     default = tm.record(net, data, "3", keep="moments")
     assert [g.by for g in default["3"].groupings] == [("label",)]
+    named = tm.record(net, data, "3", keep="moments", classes=["cat", "dog", "eel"], by=[("label", "prediction")])
+    kept = tm.record(net, data, "3", classes=["cat", "dog", "eel"])["3"].groups(("label", "prediction"))
+    assert named["3"].grouping(("label", "prediction")).names == kept.names
+    assert kept.names[0].startswith("cat, ")
 
 
 def test_moments_of_every_place():

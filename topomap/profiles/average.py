@@ -106,6 +106,7 @@ def profile(
     weights = choice("weights", "equal" if weights is None else weights, ("equal", "size"))
     if n_per_group is not None:
         at_least("n_per_group", n_per_group, 1)
+    at_least("min_size", min_size, 0)
     parameters = {
         "contrast": contrast, "weights": weights, "n_per_group": n_per_group, "seed": seed, "preset": preset,
         "places": bool(places), "min_size": min_size,

@@ -208,4 +208,5 @@ class Profiles:
             f"{self.n_neurons} neurons",
         ]
         notes = [note for note in notes if note]
-        return f"Profiles({where} by {' x '.join(self.by)}: {shown}{more}; {'; '.join(notes)})"
+        by = f" by {' x '.join(self.by)}" if self.by else ""
+        return f"Profiles({where}{by}: {shown}{more}; {'; '.join(notes)})"

@@ -252,12 +252,21 @@ class Activations:
             )
         if callable(by):
             by = np.asarray(by(self.inputs))
+            if by.ndim != 1:
+                raise ValueError(f"by= must return a column, one value per input; got an array of shape {by.shape}.")
             same_length("the values that by= returned", len(by), "input", len(self.inputs))
             return Groups.from_columns({"group": by[self._rows]})
         if isinstance(by, str | tuple):
             names = (by,) if isinstance(by, str) else by
             return Groups.from_columns({name: self.column(name) for name in names}, self.inputs._names())
         column = np.asarray(by)
+        if column.ndim != 1:
+            raise ValueError(
+                "by must be a column of the inputs, a tuple of columns, a callable, one value per input, or groups; "
+                f"got {by!r:.80}."
+            )
+        if column.dtype.kind == "U" and len(column) != self.n_rows and {*column.tolist()} <= {*self.inputs.columns}:
+            raise ValueError(f"several columns are given as a tuple, by={tuple(column.tolist())!r}; got a list of them.")
         if len(column) == len(self.inputs) != self.n_rows:
             column = column[self._rows]
         same_length("by", len(column), "row", self.n_rows)
