@@ -43,9 +43,12 @@ if TYPE_CHECKING:
         top_inputs,
     )
     from topomap.plot import (
+        Film,
+        animate,
         plot_bias,
         plot_comparison,
         plot_costs,
+        plot_filmstrip,
         plot_inputs,
         plot_layout,
         plot_outcomes,
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
         plot_profiles,
         plot_projection,
         plot_topomap,
+        plot_training,
         save_figure,
         save_report,
     )
@@ -73,6 +77,7 @@ if TYPE_CHECKING:
     from topomap.similarity import Similarity, correlate
     from topomap.store import open_run, save_run
     from topomap.surface import Surface
+    from topomap.training import TrainingSummary, summarize_training
 
 __version__ = "0.1.0"
 
@@ -126,9 +131,14 @@ _ROOMS = {
     "measure_layout": "quality",
     "measure_smoothness": "quality",
     "measure_stability": "quality",
+    "TrainingSummary": "training",
+    "summarize_training": "training",
+    "Film": "plot",
+    "animate": "plot",
     "plot_bias": "plot",
     "plot_comparison": "plot",
     "plot_costs": "plot",
+    "plot_filmstrip": "plot",
     "plot_inputs": "plot",
     "plot_layout": "plot",
     "plot_outcomes": "plot",
@@ -137,6 +147,7 @@ _ROOMS = {
     "plot_profiles": "plot",
     "plot_projection": "plot",
     "plot_topomap": "plot",
+    "plot_training": "plot",
     "save_figure": "plot",
     "save_report": "plot",
 }
@@ -145,6 +156,7 @@ __all__ = [
     "Activations",
     "BiasReport",
     "Comparison",
+    "Film",
     "Groups",
     "Inputs",
     "LabelError",
@@ -167,7 +179,9 @@ __all__ = [
     "TopInputs",
     "TopomapWarning",
     "TrainingRecorder",
+    "TrainingSummary",
     "ablate",
+    "animate",
     "compare_layouts",
     "correlate",
     "describe_pattern",
@@ -188,6 +202,7 @@ __all__ = [
     "plot_bias",
     "plot_comparison",
     "plot_costs",
+    "plot_filmstrip",
     "plot_inputs",
     "plot_layout",
     "plot_outcomes",
@@ -196,6 +211,7 @@ __all__ = [
     "plot_profiles",
     "plot_projection",
     "plot_topomap",
+    "plot_training",
     "profile",
     "project_inputs",
     "record",
@@ -203,6 +219,7 @@ __all__ = [
     "save_figure",
     "save_report",
     "save_run",
+    "summarize_training",
     "top_inputs",
 ]
 

@@ -4,7 +4,10 @@ Plot functions take ``(data, layout, *, ax=None, ...)`` and return what they dre
 leave matplotlib's settings alone; `save_figure` saves.
 """
 
+from topomap.plot.animation import animate
 from topomap.plot.bias import plot_bias
+from topomap.plot.film import Film
+from topomap.plot.filmstrip import plot_filmstrip
 from topomap.plot.inputs import plot_inputs
 from topomap.plot.layout import plot_layout
 from topomap.plot.patterns import plot_patterns
@@ -15,11 +18,15 @@ from topomap.plot.quality import plot_comparison, plot_costs
 from topomap.plot.report import save_report
 from topomap.plot.save import save_figure
 from topomap.plot.topomap import plot_topomap
+from topomap.plot.training import plot_training
 
 __all__ = [
+    "Film",
+    "animate",
     "plot_bias",
     "plot_comparison",
     "plot_costs",
+    "plot_filmstrip",
     "plot_inputs",
     "plot_layout",
     "plot_outcomes",
@@ -28,6 +35,7 @@ __all__ = [
     "plot_profiles",
     "plot_projection",
     "plot_topomap",
+    "plot_training",
     "save_figure",
     "save_report",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,9 +50,19 @@ def count_of(profiles: Profiles, group: int) -> tuple[str, ...]:
 def unit_of(profiles: Profiles, raw: bool) -> str:
     """Return what the colours show, with its unit, for the colour bar."""
     unit = "raw activation" if raw else "standard deviations of each neuron"
+    return f"{_shown(profiles.contrast)}\n({unit})"
+
+
+def unit_of_maps(contrast: str, kinds: Sequence[str]) -> str:
+    """Return what the colours of a film show, whose maps are of these kinds."""
+    against = {"difference": "difference of two groups", "inputs": "activation above the mean"}
+    shown = dict.fromkeys(_shown(contrast) if kind == "groups" else against[kind] for kind in kinds)
+    return f"{', '.join(shown)}\n(standard deviations of each neuron)"
+
+
+def _shown(contrast: str) -> str:
     against = {"none": "activation", "mean": "difference from the mean group", "rest": "difference from all others"}
-    shown = against.get(profiles.contrast, f"difference from {_short(profiles.contrast)}")
-    return f"{shown}\n({unit})"
+    return against.get(contrast, f"difference from {_short(contrast)}")
 
 
 def _short(name: str, most: int = 24) -> str:

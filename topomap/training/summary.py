@@ -53,6 +53,22 @@ class TrainingSummary:
         The record.
     provenance
         As of `TrainingMaps`.
+
+    Examples
+    --------
+    >>> summary = TrainingSummary(
+    ...     steps=np.array([0, 10, 20]),
+    ...     groups=("cat", "dog"),
+    ...     convergence=np.array([[0.2, 0.95], [0.8, 0.97], [1.0, 1.0]]),
+    ...     dead=np.array([[False, False], [False, True], [False, True]]),
+    ...     separation=np.array([[0.1, 0.1], [0.2, 0.9], [1.0, 1.0]]),
+    ...     explained=np.array([0.1, 0.3, 0.5]),
+    ...     roles=np.array([[1, 0], [0, -1], [0, -1]]),
+    ... )
+    >>> summary.settled, summary.separated, summary.deaths
+    ({'cat': 20, 'dog': 0}, {'cat': 20, 'dog': 10}, {1: 10})
+    >>> summary.changed.tolist(), summary.role(0, step=0), summary.role(0)
+    ([0], 'dog', 'cat')
     """
 
     steps: NDArray[np.int64]
