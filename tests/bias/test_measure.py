@@ -365,3 +365,59 @@ def test_random_attributes_are_called_biased_at_the_stated_rate(setting: str) ->
     assert wrong[1] <= high
     if setting != "balanced":  # differences of classes, or of persons, are taken for the attribute's
         assert naive > 2 * high
+
+
+def test_a_group_that_is_small_where_it_is_compared() -> None:
+    group = np.repeat([0, 1], 100)
+    group[:4] = 1  # 104 inputs, of which only these are in a class with others
+    with pytest.raises(ValueError, match="classes that hold both sides have 4 inputs of it, fewer than 5"):
+        measure_bias(make(label=np.repeat([0, 1], 100), group=group), "group", "label")
+    group[4] = 1
+    report = measure_bias(make(label=np.repeat([0, 1], 100), group=group), "group", "label", n_permutations=50)
+    assert (report["1"].n_group, report["1"].n_reference) == (5, 95)
+    assert "Classes not tested: 1 (no input of 0); 5 and 95 inputs of the others were compared." in report.method_text()
+
+
+def test_units_that_nobody_changes_places_with_are_counted() -> None:
+    person = np.repeat(np.arange(20), 10)
+    label = np.where(np.arange(200) % 10 < np.where(person < 12, 5, 1 + person // 2 % 4), 0, 1)
+    label[person >= 18] = 0  # two persons of one class, of one side
+    group = (person % 2) * (person < 18)
+    report = measure_bias(make(label=label, group=group, person=person), "group", "label", unit="person")
+    contrast = report["1"]
+    alike = [np.bincount(label[person == p], minlength=2).tolist() for p in range(20)]
+    sides = [group[person == p][0] for p in range(20)]
+    wanted = sum(any(alike[p] == alike[o] and sides[p] != sides[o] for o in range(20)) for p in range(20))
+    assert (contrast.n_movable, contrast.n_units) == (wanted, 20) and wanted == 18
+    assert "Units that have one of the other side to change places with: 18 of 20." in report.method_text()
+
+
+def test_units_of_all_compositions_are_refused_with_the_way_out() -> None:
+    rng = np.random.default_rng(0)
+    person = np.repeat(np.arange(20), 40)
+    acts = make(n=800, label=rng.random(800) < (person / 20), group=person % 2, person=person)
+    with pytest.raises(ValueError, match=r"of the same proportions of label, of which there are .* coarser classes"):
+        measure_bias(acts, "group", "label", unit="person")
+
+
+def test_text_says_what_a_reader_would_get_wrong() -> None:
+    three = measure_bias(make(group=np.arange(200) % 3), "group", n_permutations=50).method_text()
+    assert "one that differs moves the reference of every other" in three
+    assert "by formula, for equal spreads" in three and "a difference in spread can pass for one of means" in three
+    crossed = make(group=np.arange(200) % 2, other=np.arange(200) // 2 % 2)
+    text = measure_bias(crossed, ("group", "other"), n_permutations=50, interval="bootstrap").method_text()
+    assert "0, 0 (50); 0, 1 (50)" in text and "95 % intervals by bootstrap over inputs" in text
+
+
+def test_a_neuron_counts_once_however_many_groups_differ() -> None:
+    values = np.random.default_rng(0).normal(size=(90, 3))
+    values[:, 1] += 9 * (np.arange(90) % 3)
+    acts = Activations.from_array(values, group=np.arange(90) % 3)
+    report = measure_bias(acts, "group", n_permutations=50)
+    assert sum(int((c.p_family <= 0.05).sum()) for c in report.contrasts) > 1
+    assert "1 at corrected p <= 0.05" in repr(report)
+
+
+def test_fractions_of_permutations() -> None:
+    with pytest.raises(ValueError, match="n_permutations must be of type int"):
+        measure_bias(make(), "group", n_permutations=99.5)  # type: ignore[arg-type]

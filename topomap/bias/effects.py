@@ -59,12 +59,14 @@ class Table:
         squares = np.zeros((len(bounds) - 1, values.shape[1]))
         dead = np.ones(values.shape[1], dtype=bool)
         for c, part in enumerate(_parts(bounds)):
-            block = values[order[part]]
-            if len(block):
-                dead &= constant(block.min(axis=0), block.max(axis=0))
+            step = max(1, BLOCK_ENTRIES // max(part.stop - part.start, 1))
+            for start in range(0, values.shape[1], step):  # a float64 copy of a large class is no small thing
+                some = slice(start, start + step)
+                block = values[order[part], some]
+                dead[some] &= constant(block.min(axis=0), block.max(axis=0))
                 block = block - block.mean(axis=0, dtype=np.float64)
-                squares[c] = np.einsum("ij,ij->j", block, block)
-                centred[part] = block
+                squares[c, some] = np.einsum("ij,ij->j", block, block)
+                centred[part, some] = block
         scale = np.sqrt(squares.sum(axis=0) / max(len(order), 1))
         scale[dead] = 1.0
         centred /= scale.astype(np.float32)

@@ -47,7 +47,8 @@ def measure_bias(
         that an input counts once.
     by
         The groups: a column, a tuple of columns (intersections), a callable, a column of values, or `Groups`, as for
-        `profile`.
+        `profile`. ``acts.with_labels(group=...)`` adds a column; numbers such as ages are cut into ranges first,
+        ``by=lambda inputs: inputs["age"] >= 40``.
     within
         What is held fixed: differences are taken within each of its classes (``"label"``, as a rule), so that groups
         of other classes are not called biased. None compares all inputs with each other.
@@ -67,11 +68,13 @@ def measure_bias(
     tfce
         Whether to add the threshold-free cluster enhancement; takes a layout.
     min_size
-        Groups of fewer inputs (with `unit`, of fewer units) are not compared and listed as excluded.
+        Groups of fewer inputs (with `unit`, of fewer units), over all or in the classes that hold both sides, are not
+        compared and listed as excluded.
     interval
-        ``"analytic"``, or ``"bootstrap"`` (percentiles of 1,000 draws within cells; classes with a cell of fewer than
-        5 inputs are left out). Inputs of one unit are not independent, and no formula holds: with `unit`, units are
-        drawn instead within each group, at least 5 of each.
+        ``"analytic"``, or ``"bootstrap"`` (percentiles of 1,000 draws within cells, corrected for small cells; classes
+        with a cell of fewer than 5 inputs are left out). The formula takes spreads to be equal: choose the bootstrap
+        where they are not. Inputs of one unit are not independent, and no formula holds: with `unit`, units are drawn
+        instead within each group, at least 5 of each.
     seed
         Of permutations and bootstrap.
     progress
@@ -106,23 +109,29 @@ def measure_bias(
     *Permutation.* Labels change places within classes, and ``t = D / (s / sqrt(sum w_c))`` is computed anew; it is
     studentised, so that the loudest neuron is not always the largest. Two-sided ``p = (1 + b) / (1 + B)``, b counting
     permutations at least as extreme (Phipson, Smyth 2010, doi 10.2202/1544-6115.1585); `p_family` compares with the
-    largest of all neurons and contrasts (Westfall, Young 1993), `q` is Benjamini's and Hochberg's (1995). With `unit`,
+    largest of all neurons and contrasts (Westfall, Young 1993), `q` is Benjamini's and Hochberg's (1995). The
+    hypothesis is that values are distributed alike within classes. Where one side is much smaller, its larger spread
+    alone makes large differences likely: with 20 inputs of thrice the deviation of 180 others, a third of the neurons
+    of equal means have p of at most .05; with sides of equal size, 5 in 100. With `unit`,
     units change places that have the same proportions of classes: those of one class with each other, where units lie
     within classes; cells then change in size, and all weights with them.
 
     *Several contrasts.* Against the rest all contrasts share each permutation of the labels. Against a named group
     each contrast permutes the inputs of its two groups alone, since a third group that differs must not widen or shift
     its distribution, and draws its permutations independently of the other contrasts. The largest statistic of
-    independent draws is, if anything, larger than that of dependent ones (Šidák 1967, doi 10.2307/2283989), so that
-    the joint correction errs on the safe side.
+    independent draws is, if anything, larger than that of dependent ones (proven for statistics that are jointly
+    normal: Royen 2014, arXiv 1408.1028), so that the joint correction errs on the safe side. Each group against the
+    rest is another question than each against one: a group that differs is in the rest of every other.
 
     *Clusters* (Maris, Oostenveld 2007, doi 10.1016/j.jneumeth.2007.03.024). Neighbours (`clusters.adjacency`) of one
     sign, each beyond its own permutation p of `forming`, form a cluster; its mass is the sum of ``|t|``. It is compared
     with the heaviest cluster of each permutation, over both signs and all contrasts. The observed labelling is one of
-    those from which the thresholds are taken, so that all labellings are treated alike. A cluster's p is not one of
-    its neurons.
+    those from which the thresholds are taken, so that all labellings are treated alike. Clusters of neurons that are
+    all distributed alike are found in at most `alpha` of the cases, whatever other neurons do, since such a cluster is
+    no heavier than those that permutations form; hence a cluster says that the groups differ somewhere in it, and not
+    where. A cluster's p is not one of its neurons.
 
-    Memory is that of the values in float32, once, and of permutations x neurons.
+    Memory is about three times that of the values in float32, and twice that of permutations x neurons.
 
     Examples
     --------
@@ -215,8 +224,9 @@ def _check(n_permutations: int, alpha: float, forming: float, min_size: int, int
         if not 0 < value < 1:
             raise ValueError(f"{name} must lie between 0 and 1; got {value!r}.")
     choice("interval", interval, ("analytic", "bootstrap"))
-    at_least("min_size", min_size, 1)
-    at_least("seed", seed, 0)
+    for name, value, least in (("n_permutations", n_permutations, 0), ("min_size", min_size, 1), ("seed", seed, 0)):
+        instance_of(name, value, (int, np.integer), "Pass a whole number.")
+        at_least(name, value, least)
     if (n_permutations + 1) * alpha < 1 - 1e-9:
         raise ValueError(
             f"n_permutations must be at least 1 / alpha - 1 = {1 / alpha - 1:g}, or no p can reach alpha = {alpha:g}; "

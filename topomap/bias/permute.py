@@ -38,6 +38,11 @@ class Shuffle:
         order = np.argsort(self.blocks, kind="stable")
         return np.split(order, np.flatnonzero(np.diff(self.blocks[order])) + 1)
 
+    @cached_property
+    def n_movable(self) -> int:
+        """The number of units whose label can change: those that share a block with one of another label."""
+        return sum(len(units) for units in self.members if (self.codes[units] != self.codes[units[0]]).any())
+
     def log_count(self) -> float:
         """Return the natural logarithm of the number of distinct labellings, the observed one included."""
         total = 0.0

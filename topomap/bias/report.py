@@ -79,6 +79,9 @@ class Contrast:
         Degrees of freedom of the pooled deviation: inputs less cells.
     interval
         How `low` and `high` were made: ``"analytic"``, ``"bootstrap over inputs"`` or ``"bootstrap over units"``.
+    n_units, n_movable
+        Units of both sides (the inputs themselves where there is no `unit`), and those whose label can change: they
+        share class or composition of classes with a unit of the other side.
     tfce, p_tfce
         Threshold-free cluster enhancement and its family-wise p, where asked for.
     maps
@@ -102,6 +105,8 @@ class Contrast:
     n_reference: int
     df: int
     interval: str = "analytic"
+    n_units: int = 0
+    n_movable: int = 0
     tfce: Float | None = None
     p_tfce: Float | None = None
     maps: Float | None = None
@@ -161,7 +166,8 @@ class Cluster:
 
     def __repr__(self) -> str:
         way = "higher" if self.sign > 0 else "lower"
-        return f"Cluster({self.group} {way}: {len(self)} neurons, mass {self.mass:.1f}, p {self.p:.3g})"
+        neurons = "1 neuron" if len(self) == 1 else f"{len(self)} neurons"
+        return f"Cluster({self.group} {way}: {neurons}, mass {self.mass:.1f}, p {self.p:.3g})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,6 +287,8 @@ class BiasReport:
                 "n_reference": c.n_reference,
                 "df": c.df,
                 "interval": c.interval,
+                "n_units": c.n_units,
+                "n_movable": c.n_movable,
                 "cells": [
                     {"class": x.name, "n_group": x.n_group, "n_reference": x.n_reference, "reason": x.reason}
                     for x in c.cells
@@ -358,12 +366,13 @@ class BiasReport:
 
     def __repr__(self) -> str:
         within = f" within {' x '.join(self.within)}" if self.within else ""
-        groups = ", ".join(f"{name} ({count})" for name, count in zip(self.names[:6], self.counts[:6], strict=True))
+        comma = "; " if any(", " in name for name in self.names) else ", "
+        groups = comma.join(f"{name} ({count})" for name, count in zip(self.names[:6], self.counts[:6], strict=True))
         more = f", ... {len(self.names) - 6} more" if len(self.names) > 6 else ""
         found = ""
         if self.layout is not None:
             found = f"; {len(self.significant)} of {len(self.clusters)} clusters at p <= {self.alpha:g}"
-        single = sum(int((contrast.p_family <= self.alpha).sum()) for contrast in self.contrasts)
+        single = int((np.min([contrast.p_family for contrast in self.contrasts], axis=0) <= self.alpha).sum())
         return (
             f"BiasReport({self.layer} by {' x '.join(self.by)}{within}: {groups}{more}; {self.n_neurons} neurons, "
             f"{single} at corrected p <= {self.alpha:g}{found})"

@@ -44,6 +44,8 @@ class Sample:
         The unit of each input; its own where there are no units.
     by, within, unit
         Names of the columns.
+    least
+        Inputs (with `unit`, units) that a side of a comparison must have.
     excluded, left_out
         As in `BiasReport`.
     """
@@ -60,6 +62,7 @@ class Sample:
     by: tuple[str, ...]
     within: tuple[str, ...]
     unit: str | None
+    least: int
     excluded: tuple[tuple[str, int, str], ...]
     left_out: tuple[tuple[str, int], ...]
 
@@ -91,6 +94,8 @@ class Comparison:
         The labels of these units.
     is_group
         Which labels are those of the group.
+    n_movable
+        Units whose label can change from the group to its reference or back.
     stream
         Comparisons of one stream share their permutations.
     """
@@ -104,6 +109,7 @@ class Comparison:
     unit_of: Int
     shuffle: Shuffle
     is_group: Bool
+    n_movable: int
     stream: int = 0
 
     def members(self, codes: Int) -> Bool:
@@ -165,6 +171,7 @@ def draw_sample(acts: Activations, by: By, within: By | None, unit: By | None, m
         by=groups.by or ("group",),
         within=within_names,
         unit=unit_name,
+        least=least,
         excluded=tuple(excluded),
         left_out=tuple(left_out),
     )
@@ -188,8 +195,9 @@ def compare(
             rows = rows[tested[sample.classes[rows]]]
         member = member[rows]
         own, unit_of = _shuffle(sample, rows, member.astype(np.int64))
+        n_movable = own.n_movable
         count = sample.counts[group]
-        why = _refused(sample, rows, tested, own, alpha)
+        why = _refused(sample, rows, member, tested, own, alpha)
         if why:
             excluded.append((sample.names[group], count, why))
             continue
@@ -199,7 +207,17 @@ def compare(
         classes = np.unique(sample.classes[rows], return_inverse=True)[1].ravel().astype(np.int64)
         found.append(
             Comparison(
-                sample.names[group], name, rows, member, classes, cells, unit_of, own, is_group, 0 if joint else stream
+                sample.names[group],
+                name,
+                rows,
+                member,
+                classes,
+                cells,
+                unit_of,
+                own,
+                is_group,
+                n_movable,
+                0 if joint else stream,
             )
         )
     if not found:
@@ -217,19 +235,30 @@ def compare(
 _APART = "no class holds both it and its reference"
 
 
-def _refused(sample: Sample, rows: Int, tested: Bool, shuffle: Shuffle, alpha: float) -> str:
+def _refused(sample: Sample, rows: Int, member: Bool, tested: Bool, shuffle: Shuffle, alpha: float) -> str:
     if not len(rows) or not tested.any():
         return _APART
     classes = sample.classes[rows]
+    for side, whose in ((member, "it"), (~member, "its reference")):
+        n = len(np.unique(sample.unit_of[rows[side & tested[classes]]]))
+        if n < sample.least:
+            of = ("input" if n == 1 else "inputs") if sample.unit is None else f"of the units of {sample.unit}"
+            return f"classes that hold both sides have {n} {of} of {whose}, fewer than {sample.least}"
     if int(tested[classes].sum()) - 2 * int(tested.sum()) < 2:
         return "too few inputs per class to estimate a deviation"
     least = ceil(1 / alpha - 1e-9)
     count = shuffle.count(least)
     if count < least:
         of = "labels" if sample.unit is None else f"labels of the {len(shuffle.codes)} units of {sample.unit}"
-        return (
+        why = (
             f"its {of} have {count} distinct permutation{'' if count == 1 else 's'}, fewer than 1 / alpha = {least}: "
             "no p could reach alpha"
+        )
+        if sample.unit is None or not sample.within:
+            return why
+        return (
+            f"{why}. Units change places with those of the same proportions of {' x '.join(sample.within)}, of which "
+            f"there are {len(shuffle.members)}: take inputs such that more units have the same, or coarser classes"
         )
     return ""
 

@@ -233,6 +233,8 @@ def _contrast(comparison: Comparison, result: _Result, largest: Float, enhanced:
         n_reference=sum(cell.n_reference for cell in comparison.cells if cell.tested),
         df=result.estimate.df,
         interval=interval,
+        n_units=len(np.unique(comparison.unit_of)),
+        n_movable=comparison.n_movable,
         tfce=result.enhanced,
         p_tfce=None if result.enhanced is None else share_above(enhanced, result.enhanced),
     )

@@ -21,7 +21,9 @@ def _compared(report: BiasReport) -> str:
     groups = _some([f"{name} ({count:,})" for name, count in zip(report.names, report.counts, strict=True)])
     against = {contrast.reference for contrast in report.contrasts}
     name = next(iter(against))
-    how = "each against the rest" if name == "rest" else f"against {name}"
+    how = "each against all others" if name == "rest" else f"against {name}"
+    if name == "rest" and len(report.contrasts) > 1:
+        how += " (of which one that differs moves the reference of every other)"
     where = report.layer if report.reduce == "none" else f"{report.layer} ({report.reduce})"
     dead = f", {int(report.dead.sum())} of them without variation and not tested" if report.dead.any() else ""
     return (
@@ -37,8 +39,9 @@ def _estimate(report: BiasReport) -> str:
             f"Difference of means within each class of {' x '.join(report.within)}, pooled with weights "
             "n_a n_b / (n_a + n_b), over the pooled deviation within cells (Hedges' g"
         )
-    intervals = {contrast.interval for contrast in report.contrasts}
-    return f"{pooled}; 95 % intervals {', '.join(sorted(intervals))}, one neuron at a time, not corrected)."
+    interval = report.contrasts[0].interval
+    how = "by formula, for equal spreads" if interval == "analytic" else f"by {interval}"
+    return f"{pooled}; 95 % intervals {how}, one neuron at a time, not corrected)."
 
 
 def _permuted(report: BiasReport) -> str:
@@ -49,10 +52,21 @@ def _permuted(report: BiasReport) -> str:
     if len(report.contrasts) > 1 and report.contrasts[0].reference != "rest":
         where += ", for each contrast among its two groups"
     if report.exact:
-        return f"All {report.n_permutations + 1:,} distinct arrangements of the {what}{where} were compared."
+        text = f"All {report.n_permutations + 1:,} distinct arrangements of the {what}{where} were compared."
+    else:
+        text = (
+            f"{report.n_permutations:,} random permutations of the {what}{where} "
+            f"(seed {report.parameters.get('seed', 0)}); p = (1 + b) / (1 + B)."
+        )
+    stuck = [c for c in report.contrasts if c.n_movable < c.n_units]
+    if report.unit is not None and stuck:
+        text += " Units that have one of the other side to change places with: " + _some(
+            [f"{c.n_movable:,} of {c.n_units:,}{f' for {c.group}' if len(report.contrasts) > 1 else ''}" for c in stuck]
+        )
+        text += "."
     return (
-        f"{report.n_permutations:,} random permutations of the {what}{where} "
-        f"(seed {report.parameters.get('seed', 0)}); p = (1 + b) / (1 + B)."
+        f"{text} What is tested is whether values are distributed alike: where groups differ much in size, a "
+        "difference in spread can pass for one of means."
     )
 
 
@@ -89,9 +103,10 @@ def _clusters(report: BiasReport) -> list[str]:
 def _not_compared(report: BiasReport) -> list[str]:
     text = []
     if report.untested:
-        several = len(report.contrasts) > 1
+        several, first = len(report.contrasts) > 1, report.contrasts[0]
         cells = [f"{name}{f' for {group}' if several else ''} ({why})" for group, name, why in report.untested]
-        text.append(f"Classes not tested: {_some(cells)}.")
+        left = "" if several else f"; {first.n_group:,} and {first.n_reference:,} inputs of the others were compared"
+        text.append(f"Classes not tested: {_some(cells)}{left}.")
     if report.excluded:
         text.append(
             "Groups not compared: "
@@ -105,4 +120,4 @@ def _not_compared(report: BiasReport) -> list[str]:
 
 def _some(items: list[str]) -> str:
     more = f" and {len(items) - _MOST:,} more" if len(items) > _MOST else ""
-    return ", ".join(items[:_MOST]) + more
+    return ("; " if any(", " in item for item in items) else ", ").join(items[:_MOST]) + more
