@@ -102,8 +102,8 @@ def errors(
     strong = sum(one.strong for one in found)
     if rows:
         print(
-            f"\n{strong or 'none'} of {len(found)} pairs: more than ordinary confusions show. Look at their inputs: a model "
-            "that leans towards a class for another reason can look the same."
+            f"\n{strong or 'none'} of {len(found)} pairs: more than ordinary confusions show. Look at their inputs: "
+            "a model that leans towards a class for another reason can look the same."
         )
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from topomap.plot.cells import draw_outlines
 from topomap.plot.grid import GAP, LINE, MARGIN, SMALL_LINE, Page
 from topomap.plot.panel import Ground, draw_bar, draw_map
 from topomap.plot.text import text_width, title_lines
+from topomap.plot.words import caption_of, outlined_of, reference_of
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -112,11 +113,7 @@ def plot_bias(
     >>> len(figure.axes)  # six maps and two colour bars
     8
     """
-    reports = [report] if isinstance(report, BiasReport) else list(report)
-    if not reports:
-        raise ValueError("report must hold at least one report of measure_bias; got none.")
-    for each in reports:
-        instance_of("report", each, BiasReport, "Make one with tm.measure_bias(acts, by=...).")
+    reports = reports_of(report)
     grounds = [Ground.of(each, resolution=resolution) for each in layouts_of(reports, layout)]
     names = list(dict.fromkeys(c.group for c in reports[0].contrasts))
     if group is not None and group not in names:
@@ -135,9 +132,19 @@ def plot_bias(
     return _summary(reports, names if group is None else [group], grounds, inches, limits, cmap, caption)
 
 
+def reports_of(report: BiasReport | Sequence[BiasReport]) -> list[BiasReport]:
+    """Return one report or several as a list; raise if there is none, or something else."""
+    reports = list(report) if isinstance(report, list | tuple) else [report]
+    if not reports:
+        raise ValueError("report must hold at least one report of measure_bias; got none.")
+    for each in reports:
+        instance_of("report", each, BiasReport, "Make one with tm.measure_bias(acts, by=...).")
+    return reports
+
+
 def layouts_of(reports: list[BiasReport], layout: Layout | Sequence[Layout] | None) -> list[Layout]:
     """Return the layout of each report: the one that is given, or its own."""
-    given: list[Any] = [layout] * len(reports) if layout is None or isinstance(layout, Layout) else list(layout)
+    given: list[Any] = list(layout) if isinstance(layout, list | tuple) else [layout] * len(reports)
     if len(given) != len(reports):
         raise ValueError(f"layout must be one per report: expected {len(reports)}, got {len(given)}.")
     found = []
@@ -173,9 +180,9 @@ def _in_full(
     assert contrast.maps is not None
     weights = np.array([cell.n_group * cell.n_reference / (cell.n_group + cell.n_reference) for cell in tested])
     pooled = np.tensordot(weights / weights.sum(), contrast.maps, 1)
-    clusters = _outlined(report, contrast.group)
+    clusters = outlined_of(report, contrast.group)
     single = contrast.p_family <= report.alpha
-    names = (_reference(contrast), contrast.group, "difference")
+    names = (reference_of(contrast), contrast.group, "difference")
     board = _Board(width)
     board.add_row(
         names,
@@ -219,12 +226,12 @@ def _summary(
     maps = {}
     for column, (report, ground) in enumerate(zip(reports, grounds, strict=True)):
         for row, group in enumerate(groups):
-            own = [(0, cluster) for _, cluster in _outlined(report, group)]
+            own = [(0, cluster) for _, cluster in outlined_of(report, group)]
             single = report[group].p_family <= report.alpha
             maps[row, column] = _Map(
                 ground,
                 report[group].effect,
-                _count(own, report, single),
+                f"n = {report[group].n_group:,}; {_count(own, report, single)}",
                 noise=_noise(report, [cell for cell in report[group].cells if cell.tested]),
                 clusters=own,
                 single=single,
@@ -242,56 +249,10 @@ def _summary(
     return board.draw(limits, cmap, text, ("", f"{label}\n(Hedges' g)"))
 
 
-def caption_of(report: BiasReport | Sequence[BiasReport], group: str | None = None, method: str | None = None) -> str:
-    """Return what the marks of a figure mean and how the tests were made.
-
-    Parameters
-    ----------
-    report
-        One, drawn in full, or the several of a summary.
-    group
-        The contrast that is drawn in full; of one report without a group all contrasts are drawn.
-    method
-        What to write instead of how the tests were made.
-    """
-    reports = [report] if isinstance(report, BiasReport) else list(report)
-    first = reports[0]
-    found = [c for each in reports for c in each.contrasts if group in (None, c.group)]
-    outlined = [one for each in reports for c in found for one in _outlined(each, c.group)]
-    marks = []
-    if outlined and group is not None:
-        told = [
-            f"{number}: {'higher' if c.sign > 0 else 'lower'}, {len(c)} neuron{'s' * (len(c) != 1)}, p = {c.p:.2g}"
-            for number, c in outlined[:8]
-        ]
-        rest = f"; {len(outlined) - 8} more" if len(outlined) > 8 else ""
-        marks.append(f"Outlined: clusters at p <= {first.alpha:g} ({'; '.join(told)}{rest}).")
-    elif outlined:
-        marks.append(f"Outlined: clusters at p <= {first.alpha:g}.")
-    if any((c.p_family <= first.alpha).any() for c in found):
-        marks.append(f"Dots: single neurons at corrected p <= {first.alpha:g}.")
-    if first.unit is None:
-        marks.append("Faded: differences of less than 1.96 standard errors.")
-    if any(each.dead.any() for each in reports):
-        marks.append("Grey: neurons without variation.")
-    if len(reports) > 1:
-        marks.append("Every layer was tested by itself, without correction over layers. Of the first:")
-    return " ".join([*marks, first.method_text() if method is None else method])
-
-
 def _noise(report: BiasReport, cells: Sequence[Cell]) -> float:
     """Return 1.96 standard errors of a difference within cells, in deviations; 0 where inputs are not independent."""
     weight = sum(cell.n_group * cell.n_reference / (cell.n_group + cell.n_reference) for cell in cells)
     return 1.96 / weight**0.5 if report.unit is None else 0.0
-
-
-def _outlined(report: BiasReport, group: str) -> list[tuple[int, Cluster]]:
-    """Return the clusters of one contrast that survive, under their numbers among all clusters of the report."""
-    return [(i, c) for i, c in enumerate(report.clusters, 1) if c.group == group and c.p <= report.alpha]
-
-
-def _reference(contrast: Contrast) -> str:
-    return "the rest" if contrast.reference == "rest" else contrast.reference
 
 
 def _minus(contrast: Contrast) -> str:

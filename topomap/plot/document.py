@@ -48,8 +48,8 @@ th.n, td.n { text-align: right; white-space: nowrap; }
   body { max-width: none; padding: 0; }
   h2, h3, div.table p { break-after: avoid; }
   figure, tr { break-inside: avoid; }
-  figure img { max-height: 235mm; width: auto; }
-  div.table { overflow: visible; }
+  figure img { max-height: 200mm; object-fit: contain; object-position: left top; }
+  div.table { display: block; overflow: visible; margin-right: 0; }
 }
 """.strip()
 

@@ -12,10 +12,24 @@ from topomap.bias import BiasReport, Cluster, Contrast
 from topomap.bias.outcomes import Outcomes
 from topomap.bias.probe import Probe
 from topomap.layout import Layout
-from topomap.plot.bias import caption_of, layouts_of, plot_bias
+from topomap.plot.bias import layouts_of, plot_bias
 from topomap.plot.document import Block, Heading, Items, Paragraph, Picture, Table, png_of
 from topomap.plot.probe import NAMES, outcomes_caption, plot_outcomes, plot_probe, probe_caption
-from topomap.plot.words import columns_of, flat, joined, layer_of, pair_of, ratio, rounded_p, runs, share, signed, stem
+from topomap.plot.words import (
+    caption_of,
+    columns_of,
+    flat,
+    joined,
+    layer_of,
+    pair_of,
+    ratio,
+    reference_of,
+    rounded_p,
+    runs,
+    share,
+    signed,
+    stem,
+)
 
 #: Rows of a table, clusters that are listed, contrasts whose classes are counted, and neurons of a cluster by number.
 MOST_ROWS, MOST_CLUSTERS, MOST_CONTRASTS, MOST_NAMED = 60, 30, 6, 60
@@ -129,7 +143,7 @@ def _groups(report: BiasReport) -> list[Block]:
         shown = report.contrasts[:MOST_CONTRASTS]
         if len(shown) == 1:
             contrast = shown[0]
-            header = [within, _reference(contrast), contrast.group, "why not tested"]
+            header = [within, reference_of(contrast), contrast.group, "why not tested"]
             rows = [[c.name, f"{c.n_reference:,}", f"{c.n_group:,}", c.reason] for c in contrast.cells]
         else:
             header = [within, *(c.name for c in shown), "why not tested"]
@@ -174,11 +188,14 @@ def _maps(
         blocks.append(_picture("all", drawn, dpi, alt, caption_of(list(reports))))
         told[reports[0].method_text()] = 1
         if chosen and len(chosen) < len(pairs):
-            blocks.append(Paragraph(f"The {len(chosen)} contrasts of the smallest p, of {len(pairs)}, in full:"))
+            some = "contrast" if len(chosen) == 1 else f"{len(chosen)} contrasts"
+            blocks.append(Paragraph(f"The {some} of the smallest p, of {len(pairs)}, in full:"))
     for number, (i, contrast) in enumerate(chosen, len(pairs[:2])):
         report, text = reports[i], reports[i].method_text()
         drawn = plot_bias(report, grounds[i], group=contrast.group, caption=False)
-        alt = f"Maps of {_reference(contrast)}, of {contrast.group} and of their difference in layer {layer_of(report)}"
+        alt = (
+            f"Maps of {reference_of(contrast)}, of {contrast.group} and of their difference in layer {layer_of(report)}"
+        )
         before = (
             f"{contrast.name}, layer {layer_of(report)}; tests as under figure {told[text]}." if text in told else None
         )
@@ -356,10 +373,6 @@ def _distinct(found: Iterable[Any]) -> list[Any]:
         if one is not None:
             kept.setdefault(str(one.to_dict() | {"provenance": None}), one)
     return list(kept.values())
-
-
-def _reference(contrast: Contrast) -> str:
-    return "the rest" if contrast.reference == "rest" else contrast.reference
 
 
 def _table(

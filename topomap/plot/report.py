@@ -18,6 +18,7 @@ from topomap._check import at_least, instance_of, unknown
 from topomap.bias import BiasReport
 from topomap.bias.probe import Probe
 from topomap.layout import Layout
+from topomap.plot.bias import reports_of
 from topomap.plot.document import Picture, to_html, to_markdown
 from topomap.plot.findings import write_findings
 
@@ -92,11 +93,7 @@ def save_report(
     check_report(path)
     at_least("figures", figures, 0)
     at_least("neurons", neurons, 1)
-    reports = [report] if isinstance(report, BiasReport) else list(report)
-    if not reports:
-        raise ValueError("report must hold at least one report of measure_bias; got none.")
-    for each in reports:
-        instance_of("report", each, BiasReport, "Make one with tm.measure_bias(acts, by=...).")
+    reports = reports_of(report)
     if probe is not None:
         instance_of("probe", probe, Probe, "Make one with tm.measure_probe(run, by=...).")
         reports = [replace(each, probe=probe) for each in reports]
@@ -141,9 +138,10 @@ def _write(files: Mapping[Path, bytes]) -> None:
     made = []
     try:
         for path, part in parts.items():
-            if not path.parent.is_dir():
-                path.parent.mkdir(parents=True)
-                made.append(path.parent)
+            missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+            for folder in reversed(missing):
+                folder.mkdir()
+                made.append(folder)
             part.write_bytes(files[path])
         for path, part in parts.items():
             part.replace(path)
@@ -162,16 +160,12 @@ def _json(reports: list[BiasReport]) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Return what strict JSON can hold: arrays as lists, and null for what is no number."""
+    """Return what strict JSON can hold: null for what is no number."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list):
         return [_plain(one) for one in value]
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _csv(reports: list[BiasReport]) -> bytes:

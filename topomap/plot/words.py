@@ -1,4 +1,4 @@
-"""Names and numbers of a report in words."""
+"""Names and numbers of a report of bias in words."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from topomap.bias import BiasReport
+from topomap.bias import BiasReport, Cluster, Contrast
 from topomap.bias.rates import Gap, Interval
 
 
 def layer_of(report: BiasReport) -> str:
     """Return the layer, with its reduction where it has one."""
     return report.layer if report.reduce == "none" else f"{report.layer} ({report.reduce})"
+
+
+def reference_of(contrast: Contrast) -> str:
+    """Return what a group is compared with."""
+    return "the rest" if contrast.reference == "rest" else contrast.reference
 
 
 def columns_of(columns: Sequence[str]) -> str:
@@ -144,3 +149,45 @@ def stem(*names: str) -> str:
     'layer3-0-a-b'
     """
     return re.sub(r"[^A-Za-z0-9._]+", "-", " ".join(names)).strip("-.")[:60] or "map"
+
+
+def caption_of(report: BiasReport | Sequence[BiasReport], group: str | None = None, method: str | None = None) -> str:
+    """Return what the marks of a figure mean and how the tests were made.
+
+    Parameters
+    ----------
+    report
+        One, drawn in full, or the several of a summary.
+    group
+        The contrast that is drawn in full; of one report without a group all contrasts are drawn.
+    method
+        What to write instead of how the tests were made.
+    """
+    reports = [report] if isinstance(report, BiasReport) else list(report)
+    first = reports[0]
+    found = [c for each in reports for c in each.contrasts if group in (None, c.group)]
+    outlined = [one for each in reports for c in found for one in outlined_of(each, c.group)]
+    marks = []
+    if outlined and group is not None:
+        told = [
+            f"{number}: {'higher' if c.sign > 0 else 'lower'}, {len(c)} neuron{'s' * (len(c) != 1)}, p = {c.p:.2g}"
+            for number, c in outlined[:8]
+        ]
+        rest = f"; {len(outlined) - 8} more" if len(outlined) > 8 else ""
+        marks.append(f"Outlined: clusters at p <= {first.alpha:g} ({'; '.join(told)}{rest}).")
+    elif outlined:
+        marks.append(f"Outlined: clusters at p <= {first.alpha:g}.")
+    if any((c.p_family <= first.alpha).any() for c in found):
+        marks.append(f"Dots: single neurons at corrected p <= {first.alpha:g}.")
+    if first.unit is None:
+        marks.append("Faded: differences of less than 1.96 standard errors.")
+    if any(each.dead.any() for each in reports):
+        marks.append("Grey: neurons without variation.")
+    if len(reports) > 1:
+        marks.append("Every layer was tested by itself, without correction over layers. Of the first:")
+    return " ".join([*marks, first.method_text() if method is None else method])
+
+
+def outlined_of(report: BiasReport, group: str) -> list[tuple[int, Cluster]]:
+    """Return the clusters of one contrast that survive, under their numbers among all clusters of the report."""
+    return [(i, c) for i, c in enumerate(report.clusters, 1) if c.group == group and c.p <= report.alpha]
