@@ -12,12 +12,15 @@ import torch
 if TYPE_CHECKING:
     from topomap.recording.training import TrainingRecorder
 
+#: What a Trainer logs about its own speed, which is nothing about the model.
+_TIMES = ("_runtime", "_per_second", "total_flos")
+
 
 def lightning_callback(recorder: TrainingRecorder) -> Any:
     """Return a callback for Lightning's Trainer.
 
-    Steps are ``trainer.global_step``, the updates of the weights so far. Metrics are those that were logged
-    (``trainer.callback_metrics``) and the epoch.
+    Steps are ``trainer.global_step``, the updates of the weights so far. Metrics are those that were logged, with the
+    last value of each (``trainer.callback_metrics``), and the number of epochs done, with fractions.
 
     Raises
     ------
@@ -31,29 +34,35 @@ def lightning_callback(recorder: TrainingRecorder) -> Any:
 
         def __init__(self) -> None:
             self.recorder = recorder
+            self.epochs = 0.0  # that are done
 
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
             """Take the first snapshot."""
-            self._take(trainer, first=True)
+            self.epochs = float(trainer.current_epoch)
+            self._take(trainer, new=True)
 
-        def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
             """Take a snapshot if one is due; of accumulated batches, after the update."""
+            self.epochs = trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches
             if trainer.is_global_zero and recorder.every not in (None, "epoch"):
-                watch(recorder, trainer.global_step, _logged(trainer))
+                watch(recorder, trainer.global_step, self._metrics(trainer))
 
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
             """Take a snapshot at the end of an epoch, or note what was logged at its end."""
-            self._take(trainer, first=recorder.every in (None, "epoch"))
+            self._take(trainer, new=recorder.every in (None, "epoch"))
 
         def on_train_end(self, trainer: Any, pl_module: Any) -> None:
             """Take the last snapshot."""
-            self._take(trainer, first=True)
+            self._take(trainer, new=True)
             if trainer.is_global_zero:
                 recorder.close()
 
-        def _take(self, trainer: Any, first: bool) -> None:
+        def _take(self, trainer: Any, new: bool) -> None:
             if trainer.is_global_zero:
-                take(recorder, trainer.global_step, _logged(trainer), new=first)
+                take(recorder, trainer.global_step, self._metrics(trainer), new)
+
+        def _metrics(self, trainer: Any) -> dict[str, float]:
+            return {**_floats(trainer.callback_metrics), "epoch": self.epochs}
 
     return TopomapCallback()
 
@@ -156,15 +165,12 @@ def _lightning() -> Any:
     raise ModuleNotFoundError("a callback for Lightning needs Lightning: pip install lightning.", name="lightning")
 
 
-def _logged(trainer: Any) -> dict[str, float]:
-    """Return what a Lightning module has logged so far, and the number of epochs done or begun."""
-    return {**_floats(trainer.callback_metrics), "epoch": float(trainer.current_epoch)}
-
-
 def _floats(logs: Mapping[str, Any]) -> dict[str, float]:
     """Return those of the logs that are numbers."""
     found = {}
     for name, value in logs.items():
+        if str(name).endswith(_TIMES):
+            continue
         if isinstance(value, torch.Tensor):
             if value.numel() == 1:
                 found[str(name)] = float(value.detach())
