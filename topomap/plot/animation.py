@@ -28,6 +28,9 @@ PANELS = ("groups", "difference", "inputs", "layout")
 #: A film of few steps is stretched to so many seconds, by so many frames between two steps at most.
 _SECONDS, _MOST_BETWEEN = 8, 11
 
+#: How far, in half-widths of the map, all but a few neurons move from frame to frame, and most frames for that.
+_STRIDE, _MOST_MOVING = 0.03, 35
+
 
 def animate(
     run: Run,
@@ -51,7 +54,7 @@ def animate(
     quality: bool = True,
     columns: int | None = None,
     title: str | None = None,
-    fps: float = 12,
+    fps: float | None = None,
     between: int | None = None,
     width: int = 1280,
     height: int = 720,
@@ -109,10 +112,11 @@ def animate(
     title
         Of the film; the layer and the grouping by default.
     fps
-        Frames per second.
+        Frames per second; 12 by default, 24 where neurons move.
     between
-        Frames between two snapshots, which show values (and moving neurons) in between; by default as many as make a
-        film of about 8 seconds, and at most 11.
+        Frames between two snapshots, which show values (and moving neurons) in between. By default as many as make a
+        film of about 8 seconds, and at most 11; where neurons move, as many as the way that they go asks for, at most
+        35.
     width, height
         In pixels, even numbers.
     seed
@@ -141,7 +145,7 @@ def animate(
     ...     acts = tm.Activations.from_array(values, layer="fc", label=label)
     ...     runs[step] = tm.Run(acts.inputs, {("fc", "none"): acts})
     >>> tm.animate(tm.Run.from_snapshots(runs), "fc", layout="moving", width=640, height=360)
-    Film(fc by label: 2 maps, 25 frames of 3 steps, 640 x 360, 12 fps)
+    Film(fc by label: 2 maps, ... frames of 3 steps, 640 x 360, 24 fps)
     """
     _check_size(width, height, fps)
     if between is not None:
@@ -159,14 +163,19 @@ def animate(
     found = measure_steps(run, layer, places, **given) if quality else None
     scale = choose_scale(maps, limits, cmap)
     many = len(maps.steps)
-    if between is None:
-        between = int(np.clip(round(_SECONDS * fps / (many - 1)) - 1, 0, _MOST_BETWEEN))
-    order, columns = arrange_maps(maps, bool(painted), columns)
+    fps = fps or (24 if places.moving else 12)
+    if between is not None:
+        frames = np.full(many - 1, between)
+    elif places.moving:
+        frames = np.clip(np.ceil(places.moves() / _STRIDE) - 1, 1, _MOST_MOVING).astype(int)
+    else:
+        frames = np.full(many - 1, np.clip(round(_SECONDS * fps / (many - 1)) - 1, 0, _MOST_BETWEEN))
+    order, columns, rows = arrange_maps(maps, bool(painted), columns)
     what = title or f"{maps.layer} by {' x '.join(maps.by) or 'input'}"
-    caption = describe_film(maps, places, scale, noise, between, bool(painted))
+    caption = describe_film(maps, places, scale, noise, int(frames.max()), bool(painted))
     plan = make_plan(
-        (width, height), len(order), caption, columns=columns, dots="layout" in kinds, quality=found is not None,
-        bar=bool(painted),
+        (width, height), len(order), caption, columns=columns, rows=rows, dots="layout" in kinds,
+        quality=found is not None, bar=bool(painted),
     )  # fmt: skip
     counted = frozenset(
         i for i, kind in enumerate(maps.kinds) if kind == "groups" and len(np.unique(maps.counts[:, i])) > 1
@@ -174,9 +183,9 @@ def animate(
     painter = make_painter(
         plan, maps, places, scale, noise=noise, counted=counted, panels=order, metrics=shown, title=what, quality=found
     )
-    times = np.arange((many - 1) * (between + 1) + 1) / (between + 1)
+    times = np.append(np.concatenate([i + np.arange(n + 1) / (n + 1) for i, n in enumerate(frames)]), many - 1)
     about = {
-        "maps": maps.provenance, "places": places.provenance, "fps": fps, "between": between,
+        "maps": maps.provenance, "places": places.provenance, "fps": fps, "between": frames.tolist(),
         "scale": [scale.low, scale.high],
     }  # fmt: skip
     return Film(what, painter, times, float(fps), found, about)
@@ -187,6 +196,8 @@ def _check_size(width: Any, height: Any, fps: Any) -> None:
         whole_number(name, value, least)
         if int(value) % 2:
             raise ValueError(f"{name} must be an even number of pixels, as videos are; got {value}.")
+    if fps is None:
+        return
     instance_of("fps", fps, (int, float, np.number), "Pass frames per second, e.g. fps=12.")
     if not 0.1 <= fps <= 120:
         raise ValueError(f"fps must be from 0.1 to 120; got {fps}.")

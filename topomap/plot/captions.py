@@ -56,13 +56,22 @@ def unit_of(profiles: Profiles, raw: bool) -> str:
 def unit_of_maps(contrast: str, kinds: Sequence[str]) -> str:
     """Return what the colours of a film show, whose maps are of these kinds."""
     against = {"difference": "difference of two groups", "inputs": "activation above the mean"}
-    shown = dict.fromkeys(_shown(contrast) if kind == "groups" else against[kind] for kind in kinds)
-    return f"{', '.join(shown)}\n(standard deviations of each neuron)"
+    shown = list(dict.fromkeys(_shown(contrast) if kind == "groups" else against[kind] for kind in kinds))
+    return f"{shown[0] if len(shown) == 1 else 'difference'}\n(standard deviations of each neuron)"
 
 
 def _shown(contrast: str) -> str:
     against = {"none": "activation", "mean": "difference from the mean group", "rest": "difference from all others"}
     return against.get(contrast, f"difference from {_short(contrast)}")
+
+
+def _inputs(profiles: Profiles) -> str:
+    """Return ``2,000 inputs by site (693 in no group), at most 200 drawn per group``."""
+    text = f"{profiles.n_rows:,} inputs by {' x '.join(profiles.by) or 'groups'}"
+    if profiles.n_ungrouped:
+        text += f" ({profiles.n_ungrouped:,} in no group)"
+    most = profiles.provenance.get("parameters", {}).get("n_per_group")
+    return text if most is None else f"{text}, at most {most:,} drawn per group"
 
 
 def _short(name: str, most: int = 24) -> str:
@@ -126,7 +135,7 @@ def caption_of(
     unit = "in raw units" if raw else "in standard deviations of each neuron"
     parts = [
         f"{describe(profiles.layer, profiles.reduce)}: {neurons(profiles.n_neurons, int((~live).sum()), dots)}; "
-        f"layout {layout.method}; {profiles.n_rows:,} inputs by {' x '.join(profiles.by) or 'groups'}",
+        f"layout {layout.method}; {_inputs(profiles)}",
         f"{shown}, {unit}",
     ]
     typical = medians(None if floor is None else floor[~small] if not small.all() else floor, live)

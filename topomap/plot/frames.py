@@ -95,6 +95,10 @@ class Painter:
         The map that is drawn at each place, None for none.
     metrics
         What is read out beside the step.
+    names
+        Of the maps, per place.
+    colors
+        Of the groups' dots, per map; empty where the layout is not shown.
     """
 
     stage: Stage
@@ -106,6 +110,7 @@ class Painter:
     counted: frozenset[int]
     panels: tuple[int | None, ...]
     metrics: tuple[str, ...]
+    names: tuple[str, ...]
     colors: Sequence[str] = ()
     _tables: dict[Any, NDArray[np.uint32]] = field(default_factory=dict)
 
@@ -228,7 +233,7 @@ class Painter:
         colors = palette[roles]  # -1, no role, is the last
         colors[dead] = rgb(style.DEAD)
         spacing = box.w / np.sqrt(max(layout.n_neurons, 1))
-        radius = np.where(dead, 0.2, 0.36) * np.clip(spacing, 3.0, 24.0)
+        radius = np.where(dead, 0.2, 0.33) * np.clip(spacing, 3.0, 24.0)
         half = frame_of(box.w)
         x = box.x + (layout.positions[:, 0] / half + 1) / 2 * box.w
         y = box.y + (1 - layout.positions[:, 1] / half) / 2 * box.h
@@ -260,7 +265,7 @@ class Painter:
                 x, y = plan.titles[place]
                 count = int(maps.counts[step, i])
                 note = f"n = {count:,}" if count else "no inputs"
-                words = fitted(f"{maps.titles[i]} ({note})", plan.maps[place].w / plan.dpi * 72)
+                words = fitted(self.names[place], note, plan.maps[place].w / plan.dpi * 72)
                 color = style.QUIET if maps.small[step, i] else style.INK
                 letters.write(picture, x, y, words, "title", color, "center")
 
@@ -314,7 +319,7 @@ def blot(
     radius: NDArray[np.float64],
     colors: NDArray[np.float64],
 ) -> None:
-    """Paint smooth discs; of two that share a pixel the later one has it."""
+    """Paint smooth discs; of two that share a pixel the later one has it, its rim mixed with what was there before."""
     reach = int(np.ceil(radius.max(initial=0))) + 1
     steps = np.arange(-reach, reach + 1)
     columns = np.floor(x).astype(np.int64)[:, None, None] + steps
@@ -329,6 +334,4 @@ def blot(
     flat = picture.reshape(-1)
     under = flat[index].view(np.uint8).reshape(-1, 4)[:, :3]
     color = np.repeat(colors, seen.sum(axis=(1, 2)), axis=0)
-    # the densest last, so that a disc's soft rim does not cut into its neighbour
-    order = np.argsort(share[:, 0], kind="stable")
-    flat[index[order]] = pack(np.round(under * (1 - share) + color * share).astype(np.uint8)[order])
+    flat[index] = pack(np.round(under * (1 - share) + color * share).astype(np.uint8))

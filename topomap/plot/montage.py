@@ -17,6 +17,9 @@ from topomap.plot.panel import Ground, draw_bar
 from topomap.plot.stage import Plan, draw_stage, margin_of
 from topomap.training import Places, StepQuality, TrainingMaps
 
+#: Words beside the rows of a film by correctness.
+ROWS = ("correct", "wrong")
+
 #: Values that the colour scale is chosen from.
 _SAMPLE = 2_000_000
 
@@ -38,18 +41,19 @@ def make_painter(
     side = plan.maps[0].w if plan.maps else 100
     ground = Ground.of(places.at(0.0), resolution=side - 2 * margin_of(side))
     free = places.moving and ground.layout.region == "hull"  # the outline moves with the neurons
-    colors = style.categorical(len(maps.titles)) if plan.dots is not None else []
+    colors = style.categorical(maps.kinds.count("groups")) if plan.dots is not None else []  # groups come first
     live = ~maps.always_dead
     band = None
     if noise and maps.floors.any():
         typical = np.median(maps.floors[-1][maps.floors[-1] > 0]) if maps.floors[-1].any() else 0.0
         band = (float(typical), float(typical))
-    titles: list[tuple[str, str] | None] = []
-    for i in panels:
+    names = tuple("" if i is None else _name(maps, i, bool(plan.rows)) for i in panels)
+    titles: list[tuple[str, str, str] | None] = []
+    for i, name in zip(panels, names, strict=True):
         if i is None or i in counted:
             titles.append(None)
         else:
-            titles.append((_title(maps, i), style.QUIET if maps.small[-1, i] else style.INK))
+            titles.append((name, _note(maps, i), style.QUIET if maps.small[-1, i] else style.INK))
 
     def bar(figure: Any, axes: Any) -> None:
         from matplotlib.cm import ScalarMappable
@@ -59,20 +63,26 @@ def make_painter(
             orientation="horizontal", noise=band,
         )  # fmt: skip
 
+    marks = [None if i is None or i >= len(colors) else colors[i] for i in panels] if colors else None
     stage = draw_stage(
-        plan, title, titles, steps=maps.steps, metrics=metrics, quality=quality,
+        plan, title, titles, steps=maps.steps, metrics=metrics, quality=quality, marks=marks,
         outline=None if free else ground.outline, border=None if free else ground.border,
-        marks=[None if i is None else colors[i] for i in panels] if colors else None, bar=bar if live.any() else None,
+        bar=bar if live.any() else None,
     )  # fmt: skip
-    return Painter(stage, maps, places, ground, scale, noise, counted, panels, tuple(metrics), colors)
+    return Painter(stage, maps, places, ground, scale, noise, counted, panels, tuple(metrics), names, colors)
 
 
-def _title(maps: TrainingMaps, i: int) -> str:
+def _name(maps: TrainingMaps, i: int, judged: bool) -> str:
+    """Return what a map is called; without "correct" or "wrong" where its row says that."""
+    parts = maps.titles[i].split(", ")
+    return parts[1 - maps.by.index("correct")] if judged and len(parts) == 2 else maps.titles[i]
+
+
+def _note(maps: TrainingMaps, i: int) -> str:
     if maps.kinds[i] == "inputs":
-        return maps.titles[i]
-    count = f"n = {int(maps.counts[-1, i]):,}"
+        return ""
     other = int(maps.others[-1, i])
-    return f"{maps.titles[i]} ({count}, {other:,})" if other else f"{maps.titles[i]} ({count})"
+    return f"n = {int(maps.counts[-1, i]):,}" + (f", {other:,}" if other else "")
 
 
 def choose_scale(maps: TrainingMaps, limits: style.Limits, cmap: Any) -> style.Scale:
@@ -89,23 +99,25 @@ def choose_scale(maps: TrainingMaps, limits: style.Limits, cmap: Any) -> style.S
     return style.scale(ends, (chosen.low, chosen.high), chosen.cmap)  # arrows are of all that is shown
 
 
-def arrange_maps(maps: TrainingMaps, painted: bool, columns: int | None) -> tuple[tuple[int | None, ...], int | None]:
-    """Return which map stands where, and the number of columns; correct inputs above wrong ones."""
+def arrange_maps(
+    maps: TrainingMaps, painted: bool, columns: int | None
+) -> tuple[tuple[int | None, ...], int | None, tuple[str, ...]]:
+    """Return which map stands where, the number of columns, and words beside rows: correct inputs above wrong ones."""
     n = len(maps.titles)
     if not painted:
-        return (), None
+        return (), None, ()
     if columns is not None:
         at_least("columns", columns, 1)
-        return tuple(range(n)), min(int(columns), n)
+        return tuple(range(n)), min(int(columns), n), ()
     if len(maps.by) != 2 or "correct" not in maps.by or set(maps.kinds) != {"groups"}:
-        return tuple(range(n)), None
+        return tuple(range(n)), None, ()
     judged = maps.by.index("correct")
     other = 1 - judged
     order = [key[other] for key in maps.keys if bool(key[judged])]
     order += [key[other] for key in maps.keys if key[other] not in order]
     order = list(dict.fromkeys(order))
     found = {(bool(key[judged]), key[other]): i for i, key in enumerate(maps.keys)}
-    return tuple(found.get((right, name)) for right in (True, False) for name in order), len(order)
+    return tuple(found.get((right, name)) for right in (True, False) for name in order), len(order), ROWS
 
 
 def describe_film(

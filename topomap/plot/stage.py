@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Points of the title of the film; all other sizes are those of figures.
 HEAD = 9.0
 
+#: What stands under the colour bar in its smallest type.
+_WIDEST = "(standard deviations of each neuron)"
+
 #: Dots per inch at 1280 x 720 (letters of 12 to 15 pixels), and the fewest at which letters can be read.
 _DPI, _LEAST_DPI = 150, 108
 
@@ -51,6 +54,7 @@ class Plan:
     caption: tuple[str, ...]
     caption_top: int
     dots: Box | None = None
+    rows: tuple[str, ...] = ()
 
     def px(self, points: float) -> float:
         """Return points as pixels."""
@@ -58,7 +62,15 @@ class Plan:
 
 
 def make_plan(
-    size: tuple[int, int], n_maps: int, caption: str, *, columns: int | None, dots: bool, quality: bool, bar: bool
+    size: tuple[int, int],
+    n_maps: int,
+    caption: str,
+    *,
+    columns: int | None,
+    rows: tuple[str, ...] = (),
+    dots: bool,
+    quality: bool,
+    bar: bool,
 ) -> Plan:
     """Find room for everything.
 
@@ -70,6 +82,8 @@ def make_plan(
         Maps, and how many stand in a row; by default what makes them largest.
     caption
         Broken into lines at the foot.
+    rows
+        Words beside the rows of maps.
     dots
         Whether the layout itself is shown, left of the maps.
     quality, bar
@@ -98,6 +112,9 @@ def make_plan(
         place = Box(left if n_maps else (width - side) // 2, top + (room[1] - side) // 2, side, side)
         left += side + 2 * pad
         room = (room[0] - side - 2 * pad, room[1])
+    if rows:
+        beside = round((style.TITLE + 6) * point)
+        left, room = left + beside, (room[0] - beside, room[1])
     title, gap = round((style.TITLE + 4) * point), round(5 * point)
     maps: list[Box] = []
     titles: list[tuple[float, float]] = []
@@ -108,9 +125,9 @@ def make_plan(
                 f"{n_maps} maps do not fit into {width} x {height} pixels: choose fewer with groups=, or a larger "
                 "width= and height=."
             )
-        rows = -(-n_maps // columns)
+        down = -(-n_maps // columns)
         x0 = left + (room[0] - columns * side - (columns - 1) * gap) // 2
-        y0 = top + max(0, room[1] - rows * (side + title) - (rows - 1) * gap) // 2
+        y0 = top + max(0, room[1] - down * (side + title) - (down - 1) * gap) // 2
         for i in range(n_maps):
             x, y = x0 + i % columns * (side + gap), y0 + i // columns * (side + title + gap)
             maps.append(Box(x, y + title, side, side))
@@ -118,14 +135,26 @@ def make_plan(
     y = height - foot - below - strip
     label = round(24 * point)
     spare = width - 2 * pad
-    third = round(spare * 0.27)
+    # the words under the colour bar, at least
+    third = max(round(spare * 0.27), round((text_width(_WIDEST, style.LABEL) + 8) * point))
     box_bar = Box(width - pad - third + label // 2, y + strip // 3, third - label, round(7 * point)) if bar else None
     right = width - pad - (third if bar else 0)
     box_quality = Box(right - third + label, y, third - 2 * label, strip) if quality else None
     right -= third if quality else 0
     curve = Box(pad + label, y, right - pad - 2 * label, strip)
     return Plan(
-        width, height, dpi, tuple(maps), tuple(titles), curve, box_quality, box_bar, tuple(lines), height - foot, place
+        width,
+        height,
+        dpi,
+        tuple(maps),
+        tuple(titles),
+        curve,
+        box_quality,
+        box_bar,
+        tuple(lines),
+        height - foot,
+        place,
+        rows,
     )
 
 
@@ -178,7 +207,7 @@ class Stage:
 def draw_stage(
     plan: Plan,
     title: str,
-    titles: Sequence[tuple[str, str] | None],
+    titles: Sequence[tuple[str, str, str] | None],
     *,
     steps: NDArray[np.int64],
     metrics: Mapping[str, NDArray[np.float64]],
@@ -197,7 +226,7 @@ def draw_stage(
     title
         Of the film.
     titles
-        Text and colour of the title of each map; None where it changes.
+        Name, note and colour of the title of each map; None where it changes.
     steps, metrics, quality
         For the curves.
     outline, border
@@ -231,12 +260,17 @@ def draw_stage(
         patches.append(ax.add_patch(patch))
         text = titles[i]
         if text is not None:
-            (x, y), (words, color) = plan.titles[i], text
-            words = fitted(words, box.w / plan.dpi * 72 - (12 if marks is not None else 0))
+            (x, y), (name, note, color) = plan.titles[i], text
+            words = fitted(name, note, box.w / plan.dpi * 72 - (12 if marks is not None else 0))
             write(figure, plan, x, y, words, style.TITLE, color, ha="center")
             if marks is not None and marks[i] is not None:
                 left = x - plan.px(text_width(words, style.TITLE) / 2 + 5)
                 _dot(figure, plan, left, y - plan.px(style.TITLE * 0.36), str(marks[i]))
+    across = len(plan.maps) // max(len(plan.rows), 1)
+    for i, words in enumerate(plan.rows):
+        box = plan.maps[i * across]
+        turned = {"rotation": 90, "ha": "right", "va": "center"}
+        write(figure, plan, box.x - plan.px(4), box.y + box.h / 2, words, style.TITLE, style.INK, **turned)
     if plan.dots is not None:
         ax = _axes(figure, plan, plan.dots)
         frame = frame_of(plan.dots.w)
@@ -274,19 +308,23 @@ def margin_of(side: int) -> int:
     return max(2, round(0.015 * side))
 
 
-def fitted(text: str, width: float) -> str:
-    """Return a title cut to so many points."""
-    if text_width(text, style.TITLE) <= width:
-        return text
+def fitted(name: str, note: str, width: float) -> str:
+    """Return a title ``name (note)`` of at most so many points: the note as its number alone, then the name cut."""
+    short = f"{name} ({note.removeprefix('n = ')})" if note.startswith("n = ") else f"{name}: {note}"
+    for text in (f"{name} ({note})" if note else name, short if note else name):
+        if text_width(text, style.TITLE) <= width:
+            return text
+    text = name
     while len(text) > 1 and text_width(text + "...", style.TITLE) > width:
         text = text[:-1].rstrip()
-    return text + "..."
+    return name if text_width(name, style.TITLE) <= width else text + "..."
 
 
 def write(figure: Figure, plan: Plan, x: float, y: float, text: str, size: float, color: str, **options: Any) -> None:
     """Write from a pixel on, whose row is the base line."""
     place = (x / plan.width, 1 - y / plan.height)
-    figure.text(*place, text, fontsize=size, color=color, va="baseline", parse_math=False, **options)
+    options = {"va": "baseline", **options}
+    figure.text(*place, text, fontsize=size, color=color, parse_math=False, **options)
 
 
 def _dot(figure: Figure, plan: Plan, x: float, y: float, color: str) -> None:
@@ -343,11 +381,12 @@ def _curves(
     if plan.quality is not None and quality is not None:
         ax = _axes(figure, plan, plan.quality)
         over_steps(ax, steps)
+        called = ("neighbours alike", f"{quality.k} nearest kept")
+        tight = sum(text_width(words, style.SMALL) for words in called) + 6 > plan.quality.w / plan.dpi * 72
         looks = {"trustworthiness": style.OKABE_ITO[2], "knn": style.OKABE_ITO[5]}
         for i, (name, color) in enumerate(looks.items()):
             ax.plot(quality.steps, getattr(quality, name), color=color, linewidth=1.1)
-            called = ("neighbours alike", f"{quality.k} nearest kept")[i]
-            _heading(ax, called, color, float(i), ("left", "right")[i])
+            _heading(ax, called[i], color, float(i), ("left", "right")[i], 0.98 if i and tight else 0.0)
         ax.set(ylim=(0, 1), yticks=[0, 0.5, 1])
         places.append((ax, plan.quality))
     x, rows = [], []
@@ -372,11 +411,14 @@ def over_steps(ax: Axes, steps: NDArray[np.int64]) -> None:
         ax.minorticks_off()
         ax.set_xlim(float(steps[0]), float(steps[-1]))
     else:
-        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        wide = ax.get_window_extent().width / ax.figure.dpi * 72
+        room = wide / (text_width(f"{int(steps[-1])}", style.SMALL) + 8)
+        ax.xaxis.set_major_locator(MaxNLocator(max(1, min(6, int(room))), integer=True))
 
 
-def _heading(ax: Axes, text: str, color: str, x: float, ha: Any) -> None:
+def _heading(ax: Axes, text: str, color: str, x: float, ha: Any, down: float = 0.0) -> None:
+    """Name a curve above its axes, or so far down in them."""
     ax.annotate(
-        text, (x, 1), xycoords="axes fraction", xytext=(0, 4), textcoords="offset points", ha=ha, va="bottom",
+        text, (x, 1 - down), xycoords="axes fraction", xytext=(0, 4), textcoords="offset points", ha=ha, va="bottom",
         fontsize=style.SMALL, color=color, parse_math=False,
     )  # fmt: skip

@@ -58,7 +58,7 @@ def plot_training(
     ...     runs[step] = tm.Run(acts.inputs, {("fc", "none"): acts})
     >>> figure = tm.plot_training(tm.summarize_training(tm.Run.from_snapshots(runs), "fc"))
     >>> [axes.get_ylabel() for axes in figure.axes][:2]
-    ['correlation with the final map', 'distance to the nearest group (SD)']
+    ['r with the final map', 'distance to nearest (SD)']
     """
     instance_of("summary", summary, TrainingSummary, "Make one with tm.summarize_training(run, layer).")
     inches = style.figure_width(width)
@@ -91,7 +91,7 @@ def plot_training(
     _name(axes[3], "dead", summary.n_dead[-1] / summary.n_neurons, style.QUIET)
     _name(axes[3], "in their final role", settled[-1].sum() / summary.n_neurons, style.INK)
     labels = (
-        "correlation with the final map", "distance to the nearest group (SD)", "variance between groups", "neurons"
+        "r with the final map", "distance to nearest (SD)", "variance between groups", "neurons"
     )  # fmt: skip
     for ax, label in zip(axes, labels, strict=True):
         ax.set_ylabel(label, fontsize=style.LABEL, labelpad=2)

@@ -79,9 +79,10 @@ class Places:
     def _fixed(self) -> Layout:
         return replace(self.layouts[-1], dead=self.always_dead)
 
-    def nearest(self, step: int) -> Layout:
-        """Return the layout at a step of the film as it was made, its dead neurons those of its own checkpoint."""
-        return self.layouts[int(np.argmin(np.abs(self.keys - step)))] if self.moving else self.layouts[0]
+    def moves(self, share: float = 0.95) -> NDArray[np.float64]:
+        """Return how far at most this share of the neurons go between two steps, shape ``(n_steps - 1,)``."""
+        ways = np.stack([self.at(step).positions for step in range(self.n_steps)])
+        return np.asarray(np.quantile(np.linalg.norm(np.diff(ways, axis=0), axis=2), share, axis=1))
 
     def to_xarray(self) -> xarray.Dataset:
         """Return positions over the dimensions ``step`` (of the film, counted from 0), ``neuron`` and ``axis``."""
