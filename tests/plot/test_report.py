@@ -197,7 +197,11 @@ def test_layers_probe_and_contrasts(plain: BiasReport, layout: Layout, tmp_path:
     ]
     bare = replace(plain, layout=None, clusters=())
     text = save_report(bare, tmp_path / "d.md").read_text()
-    assert "made without a layout" in text and "## Clusters" not in text and not (tmp_path / "d").exists()
+    assert (
+        "None of layer conv2 (mean), whose neurons have no layout." in text
+        and "## Clusters" not in text
+        and not (tmp_path / "d").exists()
+    )
     assert "## Outcomes" not in text and "## Neurons" in text
     assert "1-conv2-old.png" in save_report(bare, tmp_path / "e.md", layout, dpi=40).read_text()
 

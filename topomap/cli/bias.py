@@ -121,6 +121,11 @@ def bias(
         for name, value in (("by", by), ("within", within), ("unit", unit))
     }
     _check(records[0], **columns, reference=reference, min_size=min_size, alpha=alpha, interval=interval)
+    if figures and not any((~acts.dead).sum() >= FEWEST for acts in records):
+        raise ValueError(
+            f"there is no map to draw into {figures[0]}: a layout takes {FEWEST} neurons that vary. Write a report "
+            "(.html) instead."
+        )
     reports, made = [], []
     for acts in records:
         layout: Layout | None = None
@@ -154,7 +159,7 @@ def bias(
         print("The other layers were tested in the same way, each by itself, without correction over layers.")
     drawn = None
     if figures:
-        drawn = plot_bias(reports[0] if len(reports) == 1 else reports)
+        drawn = plot_bias([report for report in reports if report.layout is not None])
         check_pixels(drawn, dpi)
     for acts, layout in made:
         store_layout(opened, acts, layout)

@@ -134,7 +134,7 @@ def plot_bias(
 
 def reports_of(report: BiasReport | Sequence[BiasReport]) -> list[BiasReport]:
     """Return one report or several as a list; raise if there is none, or something else."""
-    reports = list(report) if isinstance(report, list | tuple) else [report]
+    reports: list[Any] = list(report) if isinstance(report, list | tuple) else [report]
     if not reports:
         raise ValueError("report must hold at least one report of measure_bias; got none.")
     for each in reports:

@@ -174,18 +174,22 @@ def _maps(
     reports: Sequence[BiasReport], layout: Layout | Sequence[Layout] | None, figures: int, dpi: float
 ) -> list[Block]:
     """Return all differences side by side, where there are several, and the strongest contrasts in full."""
-    if layout is None and any(each.layout is None for each in reports):
-        return [Paragraph("There are none: the report was made without a layout of the neurons.")]
-    grounds = layouts_of(list(reports), layout)
+    mapped = [each for each in reports if layout is not None or each.layout is not None]
+    blocks: list[Block] = []
+    if len(mapped) < len(reports):
+        bare = joined([layer_of(each) for each in reports if each not in mapped])
+        blocks.append(Paragraph(f"None of layer {bare}, whose neurons have no layout."))
+    if not mapped:
+        return blocks
+    reports, grounds = mapped, layouts_of(mapped, layout)
     pairs = [(i, contrast) for i, each in enumerate(reports) for contrast in each.contrasts]
     strongest = sorted(range(len(pairs)), key=lambda k: _strength(reports[pairs[k][0]], pairs[k][1]))
     chosen = [pairs[k] for k in sorted(strongest[:figures])]
-    blocks: list[Block] = []
     told: dict[str, int] = {}
     if len(pairs) > 1:
         alt = f"The differences of {len(pairs)} contrasts, clusters that survive the test outlined"
-        drawn = plot_bias(list(reports), grounds, caption=False)
-        blocks.append(_picture("all", drawn, dpi, alt, caption_of(list(reports))))
+        drawn = plot_bias(reports, grounds, caption=False)
+        blocks.append(_picture("all", drawn, dpi, alt, caption_of(reports)))
         told[reports[0].method_text()] = 1
         if chosen and len(chosen) < len(pairs):
             some = "contrast" if len(chosen) == 1 else f"{len(chosen)} contrasts"
