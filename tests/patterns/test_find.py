@@ -69,6 +69,17 @@ def test_results_are_those_of_hdbscan(d, relu):
     same(patterns, reference(features), atol=1e-12)
 
 
+def test_an_hdbscan_that_takes_no_tree_gives_the_same(monkeypatch):
+    acts = Activations.from_array(groups_of_inputs(d=70))
+    before = tm.find_patterns(acts)
+    monkeypatch.delattr("hdbscan._hdbscan_linkage.label")
+    with pytest.warns(tm.TopomapWarning, match="many times longer. Install 'hdbscan>=0.8.42,<0.9'") as said:
+        after = tm.find_patterns(acts)
+    assert said[0].filename == __file__
+    same(after, (before.labels, before.probabilities, before.outlier_scores, before.persistence), atol=1e-12)
+    np.testing.assert_array_equal(after.assign(acts).labels, before.assign(acts).labels)
+
+
 @pytest.mark.parametrize(
     "settings",
     [

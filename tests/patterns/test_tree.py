@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hdbscan._hdbscan_linkage import mst_linkage_core_vector
+from hdbscan.dist_metrics import DistanceMetric
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import cdist
@@ -28,6 +30,24 @@ def test_tree_is_the_minimum_spanning_tree(n, k, held, monkeypatch):
     oracle = minimum_spanning_tree(csr_array(np.triu(full, 1)))
     np.testing.assert_allclose(np.sort(edges[:, 2]), np.sort(oracle.data), rtol=1e-12)
     assert sorted(edges[:, 1].astype(int)) == list(range(1, n))  # every row joins once
+
+
+@pytest.mark.parametrize("kind", ["any", "levels", "copies", "far from 0"])
+@pytest.mark.parametrize("k", [1, 5])
+def test_tree_is_that_of_hdbscan_also_where_distances_are_equal(kind, k):
+    rng = np.random.default_rng(3)
+    features = np.maximum(rng.normal(size=(260, 70)), 0)
+    if kind == "levels":
+        features = rng.integers(0, 3, size=(260, 70)) / 3
+    elif kind == "copies":
+        features[130:] = features[:130]
+    elif kind == "far from 0":
+        features += 1e4
+    core = np.ascontiguousarray(KDTree(features).query(features, k + 1)[0][:, -1])
+    expected = mst_linkage_core_vector(features, core, DistanceMetric.get_metric("euclidean"), 1.0)
+    edges = spanning_tree(features, k)
+    np.testing.assert_array_equal(edges[:, :2], np.asarray(expected)[:, :2])
+    np.testing.assert_allclose(edges[:, 2], np.asarray(expected)[:, 2], rtol=1e-14)
 
 
 def test_equal_rows_are_at_distance_zero_and_near_ones_are_not():

@@ -215,7 +215,7 @@ def _cell(test: Enrichment | Shift | None) -> str:
     q = "q < .001" if test.q < 0.001 else f"q = {test.q:.3f}".replace("0.", ".")
     if isinstance(test, Enrichment):
         return f"{test.value}: {_percent(test.share)} ({q})"
-    return f"{test.median:.3g}, others {test.median_rest:.3g} ({q})"
+    return f"{test.median:.4g}, others {test.median_rest:.4g} ({q})"
 
 
 def _percent(share: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from topomap._check import warn
 from topomap.patterns.tree import Distances, spanning_tree
 
 Float = NDArray[np.float64]
@@ -47,7 +48,7 @@ class Clustering:
     @property
     def endless(self) -> bool:
         """Whether more rows are identical than `min_samples`, so that their density, 1 over distance, is infinite."""
-        return self.model is not None and bool(np.isinf(self.model._condensed_tree["lambda_val"]).any())
+        return self.model is not None and bool(np.isinf(self.model.condensed_tree_.to_numpy()["lambda_val"]).any())
 
 
 def cluster(
@@ -111,10 +112,21 @@ def cluster(
 
 
 def _fit(model: Any, features: Float) -> None:
-    """Do what ``model.fit`` does, from a spanning tree that products found: the same result many times sooner."""
-    from hdbscan._hdbscan_linkage import label
-    from hdbscan.hdbscan_ import _tree_to_labels
+    """Do what ``model.fit`` does, from a spanning tree that products found: the same result many times sooner.
 
+    A release of ``hdbscan`` without the functions that take a tree fits by itself.
+    """
+    try:
+        from hdbscan._hdbscan_linkage import label
+        from hdbscan.hdbscan_ import _tree_to_labels
+    except ImportError:
+        warn(
+            "this hdbscan lacks the functions that take a spanning tree: the result is the same, but takes many times "
+            "longer. Install 'hdbscan>=0.8.42,<0.9'.",
+            stacklevel=6,
+        )
+        model.fit(features)
+        return
     edges = spanning_tree(features, model.min_samples)
     linkage = label(edges[np.argsort(edges[:, 2])])
     model._raw_data, model._all_finite, model._min_spanning_tree = features, True, None
@@ -133,6 +145,7 @@ def _prepare(model: Any) -> None:
     from hdbscan.prediction import PredictionData
 
     class Prediction(PredictionData):  # type: ignore[misc]
+        # where hdbscan looks up its trees; a release that looks elsewhere finds the same neighbours, later
         _tree_type_map: ClassVar[dict[str, Any]] = {"kdtree": Distances}
 
     if model.metric == "euclidean" and model._raw_data.shape[1] > TREE_FEATURES:
@@ -152,7 +165,7 @@ def predict(clustering: Clustering, features: Float) -> tuple[NDArray[np.int64],
     from hdbscan.prediction import approximate_predict, approximate_predict_scores
 
     model = clustering.model
-    if model._prediction_data is None:
+    if getattr(model, "_prediction_data", None) is None:
         _prepare(model)
     with np.errstate(invalid="ignore", divide="ignore"):
         found, probabilities = approximate_predict(model, features)

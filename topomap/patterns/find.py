@@ -110,6 +110,11 @@ def find_patterns(
         If what is asked for was not recorded (with the ``reduce=`` to record), values are not finite, or a parameter
         makes no sense.
 
+    Notes
+    -----
+    HDBSCAN joins inputs by the largest of their distance and those to their `min_samples`-th neighbours, so that equal
+    steps are common. It takes the first of them: another order of the inputs can give somewhat other patterns.
+
     References
     ----------
     Bäuerle, Jönsson, Ropinski 2022, "Neural Activation Patterns (NAPs): Visual Explainability of Learned Concepts",

@@ -135,7 +135,7 @@ class PatternReport:
         common: dict[int, list[str]] = {}
         for row in self.enrichment:
             if row.q <= self.alpha and row.share > row.overall:
-                common.setdefault(row.pattern, []).append(f"{row.column} {row.value} ({row.count} of {row.n})")
+                common.setdefault(row.pattern, []).append(f"{_told(row)} ({row.count} of {row.n})")
         rows = []
         for i, (k, name) in enumerate(zip(self.patterns.ids, self.patterns.names, strict=True)):
             values = self.jaccard[:, i]
@@ -238,6 +238,11 @@ class PatternReport:
         q = [row.q for row in self.enrichment] + [row.q for row in self.shifts]
         found = sum(each <= self.alpha for each in q)
         return f"PatternReport({self.patterns.layer}: {told}; {found} of {self.n_tests} tests at q <= {self.alpha:g})"
+
+
+def _told(row: Enrichment) -> str:
+    """Return a column with its value; what is in words (correct, wrong) is told by its value alone."""
+    return row.value if row.column == "correct" else f"{row.column} {row.value}"
 
 
 def verdict(stability: float | None) -> str:

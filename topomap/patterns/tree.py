@@ -1,8 +1,9 @@
 """The spanning tree that HDBSCAN starts from, by matrix products.
 
 In more than 60 dimensions ``hdbscan`` compares all pairs of rows one by one; matrix products do the same many times
-faster. They are used to find neighbours and the order of joining alone: every distance that enters the result is taken
-anew from the difference of its two rows, so that rounding of products cannot show in it.
+faster. They only rule out what cannot matter: every distance that is compared or enters the result is taken anew from
+the difference of its two rows, summed as ``hdbscan`` does. The tree is the same to the last bit, and so are the
+clusters where distances are equal, which is common: that of a row to its `min_samples`-th neighbour counts for both.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ Float = NDArray[np.float64]
 
 #: Rows whose distances to all are computed at a time.
 _BLOCK = 128
+#: What products may be off by, of the squares of their rows.
+_ROUNDING = 64 * np.finfo(float).eps
 #: Neighbours beyond those asked for whose distances are taken anew, as products may order close ones wrongly.
 _SPARE = 4
 
 
 class Distances:
-    """Euclidean distances to the rows of features, by products.
+    """Euclidean distances to the rows of features: bounds by products, and the distances themselves.
 
     Parameters
     ----------
@@ -30,43 +33,43 @@ class Distances:
     """
 
     def __init__(self, features: Float, metric: str = "euclidean") -> None:
-        self.features = features
-        self.mean = features.mean(axis=0)
-        self._rows = features - self.mean  # about the mean, where products lose the fewest digits
+        from sklearn.metrics import DistanceMetric
+
+        self.features = np.ascontiguousarray(features, dtype=np.float64)
+        self.mean = self.features.mean(axis=0)
+        self._rows = self.features - self.mean  # about the mean, where products lose the fewest digits
         self._squares = np.einsum("ij,ij->i", self._rows, self._rows)
+        self._slack = _ROUNDING * (self._squares + np.einsum("ij,ij->i", self.features, self.features))
+        self._metric = DistanceMetric.get_metric("euclidean")
 
     def __len__(self) -> int:
         return len(self.features)
 
     def of(self, index: NDArray[np.int64]) -> Float:
-        """Distances of these rows to all, shape ``(len(index), n)``."""
-        return self._between(self._rows[index], self._squares[index])
+        """Lower bounds, by no more than rounding, of the distances of these rows to all, ``(len(index), n)``."""
+        return self._between(self._rows[index], self._squares[index], self._slack[index])
 
-    def _between(self, rows: Float, squares: Float) -> Float:
+    def _between(self, rows: Float, squares: Float, slack: Float) -> Float:
         out = rows @ self._rows.T
         out *= -2
-        out += self._squares
-        out += squares[:, None]
-        # what is below is rounding: such rows are taken as equal, until their distance is taken anew
-        rounding = 8 * np.finfo(float).eps
-        out[out <= rounding * self._squares + rounding * squares[:, None]] = 0
+        out += self._squares - self._slack
+        out += (squares - slack)[:, None]
+        np.maximum(out, 0, out=out)
         return np.asarray(np.sqrt(out, out=out))
 
-    def exactly(self, points: Float, index: NDArray[np.int64]) -> Float:
-        """Distances of points to rows, shape ``(n_points, k)`` as `index`, from their differences."""
-        out = np.empty(index.shape)
-        step = max(1, _compute.BLOCK_ENTRIES // 8 // max(self.features.shape[1] * index.shape[1], 1))
-        for start in range(0, len(points), step):
-            part = slice(start, start + step)
-            gap = self.features[index[part]] - points[part, None]
-            out[part] = np.sqrt(np.einsum("ijk,ijk->ij", gap, gap))
+    def exactly(self, point: Float, index: NDArray[np.int64]) -> Float:
+        """Distances of one point to these rows, from their differences, shape ``(len(index),)``."""
+        out = np.empty(len(index))
+        for start in range(0, len(index), _BLOCK):  # few rows are copied at a time
+            part = slice(start, start + _BLOCK)
+            out[part] = self._metric.pairwise(point[None], self.features[index[part]])[0]
         return out
 
     def nearest(self, near: Float, points: Float, k: int) -> tuple[Float, NDArray[np.int64]]:
-        """Return the k nearest rows of points, by distances from products, and their distances taken anew."""
+        """Return the distances and positions of the k nearest rows of points, chosen by their bounds."""
         width = min(k + _SPARE, len(self))
         index = np.sort(np.argpartition(near, width - 1, axis=1)[:, :width], axis=1)
-        exact = self.exactly(points, index)
+        exact = np.array([self.exactly(point, rows) for point, rows in zip(points, index, strict=True)])
         order = np.argsort(exact, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(exact, order, 1), np.take_along_axis(index, order, 1).astype(np.int64)
 
@@ -76,7 +79,9 @@ class Distances:
         for start in range(0, len(points), _BLOCK):
             part = slice(start, start + _BLOCK)
             rows = points[part] - self.mean
-            near = self._between(rows, np.einsum("ij,ij->i", rows, rows))
+            squares = np.einsum("ij,ij->i", rows, rows)
+            slack = _ROUNDING * (squares + np.einsum("ij,ij->i", points[part], points[part]))
+            near = self._between(rows, squares, slack)
             gaps[part], index[part] = self.nearest(near, points[part], k)
         return gaps, index
 
@@ -125,18 +130,15 @@ def spanning_tree(features: Float, min_samples: int) -> Float:
             key[row] = np.inf
             if row not in known:
                 _look_ahead(distances, row, key, outside, known, most)
-            reach = np.maximum(np.maximum(known.pop(row), core), core[row])
-            closer = outside & (reach < key)
-            key[closer] = reach[closer]
-            source[closer] = row
+            dense = np.maximum(core, core[row])
+            maybe = np.flatnonzero(outside & (np.maximum(known.pop(row), dense) < key))
+            reach = np.maximum(distances.exactly(features[row], maybe), dense[maybe])
+            closer = reach < key[maybe]
+            key[maybe[closer]] = reach[closer]
+            source[maybe[closer]] = row
             row = int(np.argmin(key))
-            edges[step, :2] = source[row], row
+            edges[step] = source[row], row, key[row]
             progress.update()
-    one, other = edges[:, 0].astype(np.int64), edges[:, 1].astype(np.int64)
-    for start in range(0, n - 1, _BLOCK):
-        part = slice(start, start + _BLOCK)
-        exact = distances.exactly(features[one[part]], other[part, None])[:, 0]
-        edges[part, 2] = np.maximum(np.maximum(core[one[part]], core[other[part]]), exact)
     return edges
 
 
