@@ -160,11 +160,17 @@ def test_boxes_are_those_of_the_description(acts: Activations, patterns: Pattern
         np.testing.assert_allclose(medians, card.boxes[:, 2])
 
 
+def test_the_caption_says_whose_values_boxes_are_of(acts: Activations, patterns: Patterns) -> None:
+    assert "in the units of the layer)" in whole(plot_patterns(patterns, acts, which=[0], n_members=1))
+    told = whole(plot_patterns(patterns, replace(acts, layer="Conv1", reduce="max"), which=[0], n_members=1))
+    assert "values of layer Conv1 (reduction: max))" in told
+
+
 def test_maps_are_profiles_on_one_scale(acts: Activations, layout: Layout, patterns: Patterns) -> None:
     figure = plot_patterns(patterns, acts, layout, which=[1, -1], limits="max", n_members=1)
     profiles = profile(acts, by=patterns)
     surface = Surface(layout, extrapolate="mean")
-    maps = maps_of(figure)
+    maps = [ax for ax in maps_of(figure) if not any(isinstance(patch, Rectangle) for patch in ax.patches)]
     assert len(maps) == 2
     for ax, row in zip(maps, (1, 3), strict=True):
         shown = np.ma.filled(ax.images[0].get_array(), np.nan)[surface.mask]
@@ -178,16 +184,20 @@ def test_maps_are_profiles_on_one_scale(acts: Activations, layout: Layout, patte
 
 def test_members_are_the_right_pictures(acts: Activations, patterns: Patterns) -> None:
     figure = plot_patterns(patterns, acts, which=[0], n_members=3, parts="cards")
-    shown = [ax for ax in figure.axes if ax.images and ax.axison]
-    assert len(shown) == 1 + 2 * 3
+    (average,) = [ax for ax in figure.axes if ax.images and ax.axison]
+    rows = [ax for ax in figure.axes if len(ax.images) == 3]
+    assert len(rows) == 2
     members = patterns.members(0)
     assert acts.inputs.thumbnails is not None
-    average = np.asarray(acts.inputs.thumbnails)[members].mean(axis=0)
-    np.testing.assert_allclose(shown[0].images[0].get_array(), np.rint(average))
-    for ax, member in zip(shown[1:], [*members[:3], *members[::-1][:3]], strict=True):
-        np.testing.assert_array_equal(ax.images[0].get_array(), acts.inputs.thumbnails[member])
-        wrong = acts.inputs.correct is not None and not acts.inputs.correct[member]
-        assert same_color(ax.spines["left"].get_edgecolor(), style.WRONG if wrong else style.DEAD)
+    expected = np.asarray(acts.inputs.thumbnails)[members].mean(axis=0)
+    np.testing.assert_allclose(average.images[0].get_array(), np.rint(expected))
+    for ax, some in zip(rows, [members[:3], members[::-1][:3]], strict=True):
+        frames = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
+        for image, frame, member in zip(ax.images, frames, some, strict=True):
+            np.testing.assert_array_equal(image.get_array(), acts.inputs.thumbnails[member])
+            assert image.get_extent()[0] == frame.get_x()
+            wrong = acts.inputs.correct is not None and not acts.inputs.correct[member]
+            assert same_color(frame.get_edgecolor(), style.WRONG if wrong else style.DEAD)
 
 
 def test_texts_and_ids_stand_for_pictures(acts: Activations, patterns: Patterns) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topomap.plot import style
-from topomap.plot.grid import show_picture
+from topomap.plot.grid import frame, paint_picture, show_picture
 from topomap.plot.sheet import GAP, LINE, MARGIN, Sheet
 from topomap.plot.text import text_width, wrap
 
@@ -83,10 +83,7 @@ def _draw_card(
     sheet: Sheet, lines: list[list[tuple[Part, float]]], i: int, x: float, y: float, wide: float, head: float
 ) -> None:
     if not head:  # what parts it from the card above
-        rule = sheet.axes(x, y - GAP / 2, wide, 0.006)
-        rule.set(xticks=[], yticks=[], facecolor=style.DEAD)
-        for spine in rule.spines.values():
-            spine.set_visible(False)
+        sheet.rule(x, y - GAP / 2, wide)
     for line in lines:
         place = x
         for part, room in line:
@@ -125,14 +122,30 @@ def draw_members(
         sheet.text(x, top + (high - 0.04) / 2, name, rotation=90, va="center", color=style.QUIET)
         if inputs.thumbnails is not None:
             side = min(high - 0.04, (wide - beside) / max(len(members), 1) - 0.03)
-            for j, member in enumerate(members):
-                ax = sheet.axes(x + beside + j * (side + 0.03), top, side, side)
-                show_picture(ax, np.asarray(inputs.thumbnails[int(member)]), style.WRONG if wrong[member] else None)
+            pictures = [np.asarray(inputs.thumbnails[int(member)]) for member in members]
+            colors = [style.WRONG if wrong[member] else None for member in members]
+            _draw_row(sheet, x + beside, top, side, pictures, colors)
             continue
         for j, member in enumerate(members[: int(high / LINE)]):
             text = str(inputs.ids[member]) if inputs.texts is None else str(inputs.texts[member])
             color = style.WRONG if wrong[member] else style.INK
             sheet.text(x + beside, top + j * LINE, shorten(text, wide - beside), color=color)
+
+
+def _draw_row(
+    sheet: Sheet, x: float, y: float, side: float, pictures: Sequence[NDArray[Any]], colors: Sequence[str | None]
+) -> None:
+    """Draw framed pictures beside each other, all in one axes: to make one of each takes long."""
+    from matplotlib.patches import Rectangle
+
+    wide = max(len(pictures), 1) * (side + 0.03)
+    ax = sheet.axes(x, y, wide, side)
+    for j, (picture, color) in enumerate(zip(pictures, colors, strict=True)):
+        left = j * (side + 0.03)
+        paint_picture(ax, picture, extent=(left, left + side, 0, side), aspect="auto")
+        ax.add_patch(Rectangle((left, 0), side, side, fill=False, clip_on=False, **frame(color)))
+    ax.set(xlim=(0, wide), ylim=(0, side))
+    ax.set_axis_off()
 
 
 def shorten(text: str, wide: float) -> str:

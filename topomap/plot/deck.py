@@ -15,7 +15,7 @@ from topomap.patterns import PatternCard, PatternReport, Patterns
 from topomap.plot import cards as draw
 from topomap.plot import style
 from topomap.plot.captions import medians
-from topomap.plot.grid import arrows, neurons
+from topomap.plot.grid import arrows, describe, neurons
 from topomap.plot.panel import Ground, draw_bar, draw_map
 from topomap.plot.sheet import MARGIN, Sheet
 from topomap.profiles import profile
@@ -58,9 +58,10 @@ class Deck:
         if any(card.units is not None for card in self.cards):
             legend = [("units in pattern,", draw.OWN), ("in all inputs", style.QUIET)]
             parts.append(draw.Part(legend, 1.1, 1.0, self._boxes))
-            told.append(
-                "boxes (quartiles and range, in the units of the layer): the units that set the pattern most apart"
-            )
+            shown = next(card for card in self.cards if card.units is not None)
+            other = (shown.layer, shown.reduce) != (self.patterns.layer, self.patterns.reduce)
+            of = f"values of l{describe(shown.layer, shown.reduce)[1:]}" if other else "in the units of the layer"
+            told.append(f"boxes (quartiles and range, {of}): the units that set the pattern most apart")
         maps = None
         if acts is not None and layout is not None:
             maps = Maps(self.patterns, [card.pattern for card in self.cards], acts, layout, look)

@@ -218,18 +218,28 @@ def _quote(text: str, width: float, most: int = 3) -> list[str]:
 
 
 def show_picture(ax: Axes, picture: NDArray[Any], color: str | None = None) -> None:
-    """Draw a thumbnail, grey where it has no colour channels, in a thin frame."""
+    """Draw a thumbnail in a thin frame."""
+    paint_picture(ax, picture)
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(**frame(color))
+
+
+def paint_picture(ax: Axes, picture: NDArray[Any], **options: Any) -> None:
+    """Draw a thumbnail, grey where it has no colour channels."""
     array = np.asarray(picture)
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim == 2:
         top = 255 if array.dtype == np.uint8 else None
-        ax.imshow(array, cmap="gray", vmin=0 if top else None, vmax=top, interpolation="nearest")
+        ax.imshow(array, cmap="gray", vmin=0 if top else None, vmax=top, interpolation="nearest", **options)
     else:
-        ax.imshow(array, interpolation="antialiased")
-    ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(linewidth=0.4 if color is None else 1.4, edgecolor=style.DEAD if color is None else color)
+        ax.imshow(array, interpolation="antialiased", **options)
+
+
+def frame(color: str | None = None) -> dict[str, Any]:
+    """Return how thumbnails are framed, thicker in a colour of their own."""
+    return {"linewidth": 0.4 if color is None else 1.4, "edgecolor": style.DEAD if color is None else color}
 
 
 def arrows(values: NDArray[Any], scale: style.Scale) -> str:

@@ -183,12 +183,13 @@ def _about(patterns: Patterns, chosen: Sequence[int] | None) -> str:
     unit = "" if patterns.unit is None else f", unit {patterns.unit}"
     how = ", ".join(f"{name} {asked[name]:g}" for name in ("min_cluster_size", "min_samples") if name in asked)
     pca = f" of {asked['n_components']} principal components" if asked.get("n_components") else ""
+    number = "1 pattern" if len(patterns) == 1 else f"{len(patterns)} patterns"
     few = ""
     n_shown = len([k for k in chosen if k >= 0]) if chosen is not None else len(patterns)
     if n_shown < len(patterns):
         few = f" Cards: {n_shown} of the {len(patterns)}."
     return (
-        f"{describe(patterns.layer, patterns.reduce)}{unit}: {len(patterns)} patterns in {patterns.n_rows:,} inputs "
+        f"{describe(patterns.layer, patterns.reduce)}{unit}: {number} in {patterns.n_rows:,} inputs "
         f"(HDBSCAN{pca}, {how}, {asked.get('selection', 'leaf')}), numbered by persistence; "
         f"{patterns.noise:.0%} of the inputs are noise. The number of patterns grows with that of inputs.{few}"
     )

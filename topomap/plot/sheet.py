@@ -41,6 +41,7 @@ class Sheet:
         self.figure = plt.figure(figsize=(width, 10))
         self._blocks: list[_Block] = []
         self._texts: list[tuple[float, float, str, dict[str, Any]]] = []
+        self._rules: list[tuple[float, float, float]] = []
 
     def axes(self, x: float, y: float, w: float, h: float) -> Axes:
         """Add axes; they have their size at once, so that lines can be made to fit, and their place at the end."""
@@ -52,6 +53,10 @@ class Sheet:
         """Write at a place."""
         self._texts.append((x, y, text, {"fontsize": style.SMALL, "color": style.INK, "va": "top", **options}))
 
+    def rule(self, x: float, y: float, w: float) -> None:
+        """Draw a thin line to the right."""
+        self._rules.append((x, y, w))
+
     def letter(self, letter: str) -> None:
         """Begin a part by its letter."""
         if letter:
@@ -59,6 +64,8 @@ class Sheet:
 
     def draw(self, caption: str) -> Figure:
         """Give everything its place."""
+        from matplotlib.lines import Line2D
+
         lines = wrap(caption, 0.97 * (self.width - 2 * MARGIN) * 72, style.SMALL)
         if lines:
             self.text(MARGIN, self.y, "\n".join(lines), color=style.QUIET, linespacing=1.2)
@@ -67,6 +74,9 @@ class Sheet:
         for block in self._blocks:
             x, y, w, h = block.box
             block.axes.set_position((x / self.width, 1 - (y + h) / height, w / self.width, h / height))
+        for x, y, w in self._rules:
+            ends, at = [x / self.width, (x + w) / self.width], 1 - y / height
+            self.figure.add_artist(Line2D(ends, [at, at], color=style.DEAD, linewidth=0.5))
         for x, y, text, options in self._texts:
             self.figure.text(x / self.width, 1 - y / height, text, parse_math=False, **options)
         return self.figure
