@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
         ("--by label --arrange tree", {"by": "label", "arrange": "tree"}),
         ("--by label --contrast cow --groups ant", {"by": "label", "contrast": "cow", "groups": ["ant"]}),
         ("--by label --contrast rest", {"by": "label", "contrast": "rest"}),
+        ("--by label,prediction --weights size", {"by": ("label", "prediction"), "weights": "size"}),
         ("--by label --projection pca", {"by": "label", "projection": "pca"}),
     ],
 )
@@ -51,7 +53,7 @@ def test_it_draws_what_python_draws(
     file = tmp_path / "a.png"
     assert call(capsys, "plot", run, *words.split(), "--to", file, "--dpi", 40) == (0, f"{file}\n")
     acts = tm.open_run(run)["fc"]
-    made = {name: expected.pop(name) for name in ("by", "contrast", "min_size") if name in expected}
+    made = {name: expected.pop(name) for name in ("by", "contrast", "weights", "min_size") if name in expected}
     if "projection" in expected:
         expected["projection"] = tm.project_inputs(acts, "pca")
     figure = tm.plot_profiles(tm.profile(acts, **made), tm.Layout.load(run, "fc"), **expected)
@@ -64,6 +66,8 @@ def test_it_draws_what_python_draws(
     [
         ("--by label --arrange matrix", "needs groups by two columns"),
         ("--by label --contrast cwo", "Did you mean 'cow'"),
+        ("--by label,pattern", "no patterns are stored for layer 'fc': find them with `topomap patterns"),
+        ("--inputs 1 --weights size", "--weights is for groups"),
         ("--by label --arrange tree --projection pca", "projection goes with arrange='grid'"),
         ("--inputs 1 --arrange tree --min-size 3", "--min-size and --arrange are for groups"),
     ],
@@ -73,3 +77,21 @@ def test_mistakes_are_explained(
 ) -> None:
     code, told = call(capsys, "plot", run, *words.split(), "--to", tmp_path / "a.png")
     assert code == 2 and message in told and not list(tmp_path.iterdir())
+
+
+def test_stored_patterns_are_groups(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    acts = tm.open_run(folder)["fc"]
+    patterns = tm.find_patterns(acts)
+    patterns.save(folder)
+    assert len(patterns) > 1 and patterns.noise > 0
+    words = ("plot", folder, "--by", "pattern", "--projection", "pca", "--to", tmp_path / "a.png", "--dpi", 40)
+    assert call(capsys, *words)[0] == 0
+    named = acts.with_labels(pattern=np.array(patterns.names)[patterns.labels])  # -1 is the last name: noise
+    profiles, projection = tm.profile(named, by="pattern"), tm.project_inputs(named, "pca")
+    np.testing.assert_array_equal(np.sort(profiles.counts), np.sort(patterns.groups.counts))
+    tm.save_figure(
+        tm.plot_profiles(profiles, tm.Layout.load(run, "fc"), projection=projection), tmp_path / "b.png", dpi=40
+    )
+    np.testing.assert_array_equal(*(np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "b.png")))

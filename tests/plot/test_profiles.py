@@ -162,6 +162,14 @@ def test_groups_of_different_size_have_a_range_of_noise(acts: Activations, disc:
     assert (word, ends) == ("noise", 2)  # that of groups of too few inputs, which are pale anyway, is left out
 
 
+def test_captions_say_whose_inputs_are_shown_against_what(acts: Activations, disc: Layout) -> None:
+    site = acts.with_labels(site=np.where(np.arange(48) < 7, "", np.where(np.arange(48) % 2, "left", "right")))
+    figure = plot_profiles(profile(site, by="site", n_per_group=9, weights="size"), disc, resolution=20)
+    caption = figure.texts[-1].get_text().replace("\n", " ")
+    assert "48 inputs by site (7 in no group), at most 9 drawn per group" in caption
+    assert figure.axes[-1].get_xlabel().startswith("difference from the average input")
+
+
 def test_bar_of_given_axes_keeps_off_their_neighbours(acts: Activations, disc: Layout) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(7, 2.5))
     plot_profiles(profile(acts, by="label"), disc, groups=["star", "circle"], ax=axes[:2], resolution=20)

@@ -9,6 +9,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from topomap.layout import Layout, Projection, project_inputs
+from topomap.patterns import find_patterns
 from topomap.plot import plot_profiles, plot_projection, style
 from topomap.profiles import profile
 from topomap.run import Activations
@@ -78,6 +79,31 @@ def test_it_stands_beside_the_maps_in_the_same_colours(acts: Activations, disc: 
     some = plot_profiles(profiles, disc, projection=projection, groups=["star"], resolution=20)
     assert dots_of(beside_of(some))[1].count("#d4d4d4") == 36
     check_texts(some)
+
+
+@pytest.mark.parametrize("width", ["single", "double"])
+def test_names_of_groups_in_one_place_stand_apart(acts: Activations, disc: Layout, width: str) -> None:
+    mixed = acts.with_labels(part=np.array([f"part {i % 8}" for i in range(48)]))  # each of them lies everywhere
+    projection = project_inputs(mixed, "pca")
+    check_texts(plot_projection(projection, by="part").figure)
+    figure = plot_profiles(profile(mixed, by="part"), disc, projection=projection, width=width, resolution=20)
+    check_texts(figure)
+    beside, maps = beside_of(figure), maps_of(figure)
+    assert len(beside.texts) == 8
+    narrow = width == "single"
+    assert all(beside.get_position().y0 > ax.get_position().y1 for ax in maps) == narrow
+    assert ("Above: 48 inputs" if narrow else "Left: 48 inputs") in figure.texts[-1].get_text().replace("\n", " ")
+
+
+def test_patterns_have_colours_and_their_noise_is_grey(acts: Activations) -> None:
+    patterns = find_patterns(acts, min_cluster_size=4, min_samples=3)
+    projection = project_inputs(acts.select({"label": [0, 1, 2]}), "pca")
+    ax = plot_projection(projection, by=patterns)
+    of_inputs = patterns.labels[projection.rows]  # all inputs were clustered, in the order of the table
+    palette = [*style.categorical(len(patterns)), "#d4d4d4"]
+    assert len(patterns) > 1 and (of_inputs < 0).any()
+    assert sorted(dots_of(ax)[1]) == sorted(palette[label] for label in of_inputs)
+    assert {text.get_text() for text in ax.texts} == {f"pattern {k}" for k in np.unique(of_inputs) if k >= 0}
 
 
 def test_mistakes_are_explained(acts: Activations, disc: Layout, projection: Projection) -> None:

@@ -18,10 +18,11 @@ Several = Parameter(consume_multiple=True)
 EXAMPLES = """Examples:
   topomap plot runs/a --layer layer3 --by label --to maps.png maps.pdf
   topomap plot runs/a --layer layer3 --by label,correct --to mistakes.svg
-  topomap plot runs/a --layer layer3 --by label,prediction --min-size 10 --to confusions.pdf
+  topomap plot runs/a --layer layer3 --by label,prediction --weights size --to errors.pdf
   topomap plot runs/a --layer layer3 --by label --contrast dog --groups cat --to cat-dog.png
   topomap plot runs/a --layer layer3 --by label --arrange tree --to tree.png
   topomap plot runs/a --layer layer3 --by label --projection umap --to inputs-and-maps.png
+  topomap plot runs/a --layer layer3 --by pattern --to patterns.png
   topomap plot runs/a --layer layer3 --by label --certainty 10 --to sure.png
   topomap plot runs/a --layer layer3 --inputs 17 42 --to inputs.png"""
 
@@ -36,6 +37,7 @@ def plot(
     inputs: Annotated[list[str] | None, Several] = None,
     method: str | None = None,
     contrast: str | None = None,
+    weights: Literal["equal", "size"] | None = None,
     min_size: int | None = None,
     groups: Annotated[list[str] | None, Several] = None,
     arrange: Literal["grid", "matrix", "tree"] | None = None,
@@ -61,7 +63,8 @@ def plot(
     reduce
         The reduction, where the layer was recorded under several.
     by
-        A column of the inputs, or several joined by commas, e.g. label,correct.
+        A column of the inputs, or several joined by commas, e.g. label,correct; pattern for the patterns that `topomap
+        patterns` stored.
     inputs
         Ids of inputs to paint one by one.
     method
@@ -69,6 +72,9 @@ def plot(
     contrast
         Show groups against the mean over groups (mean, the default), against that of all others (rest), against one
         group (its name), or as they are (none).
+    weights
+        Whether groups count equally in that mean (the default) or by their size, which is quieter where many are tiny,
+        as in a confusion matrix.
     min_size
         Groups of fewer inputs are greyed, 5 by default.
     groups
@@ -94,7 +100,7 @@ def plot(
         Dots per inch of the painted fields, 10 to 2400.
     """
     from topomap.cli.certainty import certainty_of, check_certainty
-    from topomap.cli.stored import columns_of, find_layout, pick, rows, store_layout
+    from topomap.cli.stored import columns_of, find_layout, pick, rows, store_layout, with_patterns
     from topomap.layout import project_inputs
     from topomap.plot import plot_inputs, plot_profiles
     from topomap.plot.profiles import MOST_GROUPS, choose_arrangement
@@ -107,8 +113,8 @@ def plot(
         raise ValueError("give either a grouping (--by label) or ids of inputs (--inputs 17 42) to paint.")
     if inputs is not None:
         refuse_for_inputs(
-            preset=preset, contrast=contrast, min_size=min_size, groups=groups, arrange=arrange, projection=projection,
-            certainty=certainty,
+            preset=preset, contrast=contrast, weights=weights, min_size=min_size, groups=groups, arrange=arrange,
+            projection=projection, certainty=certainty,
         )  # fmt: skip
     check_dpi(dpi)
     for file in to:
@@ -126,8 +132,9 @@ def plot(
         draw = partial(plot_inputs, acts, rows=rows(acts, inputs), **look)
     else:
         assert by is not None  # one of the two was given
+        acts = with_patterns(opened, acts, by)
         sized = 5 if min_size is None else min_size
-        profiles = profile(acts, by=columns_of(by), contrast=contrast, preset=preset, min_size=sized)
+        profiles = profile(acts, columns_of(by), contrast, weights, preset=preset, min_size=sized)
         for name in groups or ():
             choice("groups", name, profiles.names)
         if len(groups or profiles.names) > MOST_GROUPS:

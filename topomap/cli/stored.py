@@ -54,6 +54,30 @@ def pick(run: Run, layer: str | None, reduce: str | None) -> Record:
     return run[layer] if reduce is None else run[layer, reduce]
 
 
+def with_patterns(run: Run, acts: Record, by: str) -> Record:
+    """Return the layer with the patterns that are stored for it as the column ``pattern``, if `by` asks for them.
+
+    Inputs that were not clustered have none; a column of that name goes before.
+    """
+    columns = columns_of(by)
+    asked = "pattern" in ((columns,) if isinstance(columns, str) else columns)
+    if not asked or not isinstance(acts, Activations) or "pattern" in acts.inputs.columns:
+        return acts
+    from topomap.patterns.stored import list_patterns, load_patterns
+
+    stored = [reduce for layer, reduce, unit in list_patterns(run) if layer == acts.layer and unit is None]
+    if not stored:
+        raise ValueError(
+            f"no patterns are stored for layer {acts.layer!r}: find them with "
+            f"`topomap patterns {shlex.quote(str(run.path))} --layer {shlex.quote(acts.layer)}`."
+        )
+    patterns = load_patterns(run, acts.layer, acts.reduce if acts.reduce in stored else None)
+    column = np.full(len(acts.inputs), "", dtype=object)
+    for group in patterns.names:
+        column[patterns.groups.rows_of(group)] = group
+    return acts.with_labels(pattern=column)
+
+
 def rows(acts: Activations, ids: Sequence[str]) -> NDArray[np.int64]:
     """Return the rows that belong to inputs, named by their ids as text.
 

@@ -50,7 +50,10 @@ def count_of(profiles: Profiles, group: int) -> tuple[str, ...]:
 def unit_of(profiles: Profiles, raw: bool) -> str:
     """Return what the colours show, with its unit, for the colour bar."""
     unit = "raw activation" if raw else "standard deviations of each neuron"
-    return f"{_shown(profiles.contrast)}\n({unit})"
+    shown = _shown(profiles.contrast)
+    if profiles.contrast == "mean" and profiles.weights == "size":
+        shown = "difference from the average input"
+    return f"{shown}\n({unit})"
 
 
 def unit_of_maps(contrast: str, kinds: Sequence[str]) -> str:

@@ -23,6 +23,9 @@ MARGIN, GAP, LARGEST = 0.08, 0.09, 2.6
 #: Height of a line of a title and of small text in inches.
 LINE, SMALL_LINE = style.TITLE * 1.2 / 72, style.SMALL * 1.2 / 72
 
+#: From this width on in inches, what goes with the maps stands beside and not below or above each other.
+WIDE = 5.0
+
 #: Thickness of the colour bar, and the colour of lines that separate.
 _BAR, _RULE = 0.09, "#dcdcdc"
 
@@ -158,11 +161,12 @@ def make_grid(
     marks
         Colours of dots before the titles.
     aside
-        Side of a square left of the maps, in inches; 0 for none.
+        Side of a square left of the maps, or above them where the figure is narrow, in inches; 0 for none.
     """
     n = len(titles)
     rows = -(-n // columns)
-    first = aside + 2 * GAP if aside else 0.0
+    left_of = aside if width >= WIDE else 0.0
+    first = left_of + 2 * GAP if left_of else 0.0
     side = min((width - first - 2 * MARGIN - (columns - 1) * GAP) / columns, LARGEST)
     left = first + (width - first - columns * side - (columns - 1) * GAP) / 2
     spare = 2 if marks is None else 14
@@ -173,11 +177,13 @@ def make_grid(
     picture = min(0.42 * side, 0.6) if pictures else 0.0
     row = tall + quote + (picture + 0.05 if pictures else 0) + side
     maps = rows * row + (rows - 1) * GAP
-    page = Page(width, 0.04 + max(maps, aside), caption, bar)
+    above_them = aside + 2 * GAP if aside > left_of else 0.0
+    page = Page(width, 0.04 + above_them + max(maps, left_of), caption, bar)
+    top = 0.04 + above_them + max(0.0, left_of - maps) / 2
     panels = []
     for i in range(n):
         across, down = i % columns, i // columns
-        x, y = left + across * (side + GAP), 0.04 + max(0.0, aside - maps) / 2 + down * (row + GAP)
+        x, y = left + across * (side + GAP), top + down * (row + GAP)
         color = style.INK if colors is None else colors[i]
         middle = {"ha": "center", "va": "bottom", "linespacing": 1.15}
         weight = "bold" if color == style.WRONG else "normal"
@@ -195,13 +201,16 @@ def make_grid(
             above = page.axes(x + (side - picture) / 2, y, picture, picture)
             y += picture + 0.05
         panels.append(Panel(page.axes(x, y, side, side), above))
-    square = page.axes(MARGIN, 0.04 + max(0.0, maps - aside) / 2, aside, aside) if aside else None
+    square = None
+    if aside:
+        start = MARGIN if left_of else (width - aside) / 2
+        square = page.axes(start, 0.04 + max(0.0, maps - left_of) / 2 * bool(left_of), aside, aside)
     return Grid(page.figure, panels, page.finish(), square)
 
 
 def _foot(width: float, caption: str, bar: bool) -> tuple[float, list[str], bool]:
     """Return the height of the foot, the caption's lines, and whether the bar stands beside them."""
-    beside = bar and width >= 5
+    beside = bar and width >= WIDE
     room = width - 2 * MARGIN - (min(2.3, 0.42 * width) + 0.45 if beside else 0)
     lines = wrap(caption, 0.96 * room * 72, style.SMALL)  # on coarse screens letters are wider
     text = len(lines) * SMALL_LINE

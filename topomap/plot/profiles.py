@@ -16,7 +16,7 @@ from topomap.plot import style
 from topomap.plot.captions import caption_of, count_of, medians, reference_of, title_of, too_few, unit_of
 from topomap.plot.certainty import paint_doubt
 from topomap.plot.examples import Examples, pictures_of
-from topomap.plot.grid import choose_columns, choose_width, make_grid, show_picture
+from topomap.plot.grid import WIDE, choose_columns, choose_width, make_grid, show_picture
 from topomap.plot.panel import Dots, Ground, check_marks, draw_bar, draw_map
 from topomap.plot.projection import describe_projection, draw_projection
 from topomap.plot.table import arrange_table, make_table
@@ -114,7 +114,8 @@ def plot_profiles(
         Which picture: the group's ``"first"`` input (correctly classified, where that is known), or the ``"mean"`` of
         its pictures.
     projection
-        From `project_inputs`: the inputs as dots, left of a grid of maps, coloured by group as the marks of the titles.
+        From `project_inputs`: the inputs as dots, left of a grid of maps (above it where the figure is narrow),
+        coloured by group as the marks of the titles.
     noise
         Whether to fade what is below the noise floor and mark its median on the colour bar, or the range of the groups'
         medians where they differ by more than a fifth (small groups have a higher floor). True by default. Plain means
@@ -196,7 +197,7 @@ def plot_profiles(
     text = ""
     if caption is True:
         about: dict[str, Any] = {"raw": raw, "dots": look["dots"] is not False, "small": small, "certainty": certainty}
-        more = _more(arranged, projection)
+        more = _more(arranged, projection, _grid_width(width, len(chosen), projection))
         text = caption_of(profiles, layout, values, floor, scale, **about, more=more)
     elif isinstance(caption, str):
         text = caption
@@ -211,10 +212,10 @@ def plot_profiles(
             inches, across = choose_tree(len(chosen), width)
             grid = make_tree(tree, titles, colors, width=inches, across=across, **foot)
         else:
-            inches = choose_width("double" if width is None and projection is not None else width, len(chosen))
-            aside = 0.36 * inches if projection is not None else 0.0
+            inches = _grid_width(width, len(chosen), projection)
+            aside = (0.36 if inches >= WIDE else 0.72) * inches if projection is not None else 0.0
             marks = style.categorical(len(chosen)) if projection is not None else None
-            columns = choose_columns(len(chosen), inches - aside, columns)
+            columns = choose_columns(len(chosen), inches - aside if inches >= WIDE else inches, columns)
             parts: dict[str, Any] = {"pictures": pictures is not None, "colors": colors, "marks": marks, "aside": aside}
             grid = make_grid(titles, width=inches, columns=columns, **parts, **foot)
         maps, bar = [panel.map for panel in grid.panels], grid.bar
@@ -307,11 +308,17 @@ def _members(profiles: Profiles, projection: Projection) -> Groups:
     return projection.groups(profiles.by)
 
 
-def _more(arrange: str, projection: Projection | None) -> str:
+def _grid_width(width: str | float | None, n: int, projection: Projection | None) -> float:
+    """Return the width of a grid in inches; with a projection it takes both columns of a page by default."""
+    return choose_width("double" if width is None and projection is not None else width, n)
+
+
+def _more(arrange: str, projection: Projection | None, inches: float) -> str:
     """Return what the caption says of the arrangement."""
     if arrange == "tree":
         return "Dendrogram: average linkage of the maps' cosine distances"
-    return "" if projection is None else f"Left: {describe_projection(projection)}"
+    where = "Left" if inches >= WIDE else "Above"
+    return "" if projection is None else f"{where}: {describe_projection(projection)}"
 
 
 def _choose(profiles: Profiles, groups: Sequence[str] | None, most: int | None) -> NDArray[np.int64]:

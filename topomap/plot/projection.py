@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from topomap._check import instance_of
 from topomap.groups import By, Groups
 from topomap.layout import Projection
+from topomap.patterns import Patterns
 from topomap.plot import style
 from topomap.plot.panel import new_axes, points_across
 from topomap.plot.text import text_width
@@ -43,7 +44,8 @@ def plot_projection(
     projection
         From `project_inputs`.
     by
-        The groups, as in `profile`; inputs in none are grey, one in several takes the colour of the first.
+        The groups, as in `profile`; inputs in none and the noise of patterns are grey, one in several takes the colour
+        of the first.
     ax
         Axes to draw into; by default those of a new figure, one column wide.
     names
@@ -76,6 +78,8 @@ def plot_projection(
     way_out = "Make one with tm.project_inputs(acts); the grouping comes second."
     instance_of("projection", projection, Projection, way_out)
     groups = None if by is None else projection.groups(by)
+    if groups is not None and isinstance(by, Patterns):
+        groups = groups.take(np.flatnonzero([name != "noise" for name in groups.names]))
     if groups is not None and len(groups) > MOST_GROUPS:
         raise ValueError(
             f"by makes {len(groups)} groups, more than the {MOST_GROUPS} that colours can tell apart: "
@@ -123,18 +127,48 @@ def draw_projection(
     if not names:
         return
     halo = [withStroke(linewidth=1.6, foreground="white", alpha=0.9)]
+    for name, x, y, dot in _places_of_names(projection, codes, shown, frame, points):
+        if abs(y - dot[1]) > 3 * frame * style.TITLE / points:  # too far from its dots to be taken for theirs
+            ax.plot([dot[0], x], [dot[1], y], color=style.INK, linewidth=0.4, zorder=3)
+        ax.text(
+            x, y, name, fontsize=style.TITLE, color=style.INK, ha="center", va="center", zorder=4,
+            path_effects=halo, parse_math=False,
+        )  # fmt: skip
+
+
+def _places_of_names(
+    projection: Projection, codes: NDArray[np.int64], shown: Sequence[str], frame: float, points: float
+) -> list[tuple[str, float, float, NDArray[np.float64]]]:
+    """Return ``(name, x, y, dot)``: each name is at a dot of its group, or as near above or below it as others allow.
+
+    Parameters
+    ----------
+    projection, codes, shown
+        What is drawn, and of which group every dot is.
+    frame, points
+        The axes reach from -frame to frame, which are so many points on paper.
+    """
+    unit = 2 * frame / points
+    high = 1.1 * style.TITLE * unit
+    steps = sorted((step * high / 4 for step in range(-40, 41)), key=abs)
+    taken = np.empty((0, 3))  # x, y and width of the names that have a place
+    placed = []
     for code, name in enumerate(shown):
         own = projection.positions[codes == code]
         if not len(own):
             continue
         middle = np.median(own, axis=0)
-        place = own[np.argmin(((own - middle) ** 2).sum(axis=1))]  # among the group's own, also where it is bent
-        room = max(frame - frame * text_width(name, style.TITLE) / points - 0.02, 0.0)  # names stay within the axes
-        x = float(np.clip(place[0], -room, room))
-        ax.text(
-            x, place[1], name, fontsize=style.TITLE, color=style.INK, ha="center", va="center", zorder=4,
-            path_effects=halo, parse_math=False,
-        )  # fmt: skip
+        dot = own[np.argmin(((own - middle) ** 2).sum(axis=1))]  # among the group's own, also where it is bent
+        wide = text_width(name, style.TITLE) * unit
+        room = max(frame - wide / 2 - 0.02, 0.0)  # names stay within the axes
+        x = float(np.clip(dot[0], -room, room))
+        near = taken[np.abs(taken[:, 0] - x) < (taken[:, 2] + wide) / 2 + 0.01]
+        inside = [dot[1] + step for step in steps if abs(dot[1] + step) < frame - high / 2]
+        free = (y for y in inside if not (np.abs(near[:, 1] - y) < high).any())
+        y = float(next(free, dot[1]))
+        taken = np.vstack([taken, [x, y, wide]])
+        placed.append((name, x, y, dot))
+    return placed
 
 
 def _codes(projection: Projection, groups: Groups | None, shown: Sequence[str]) -> NDArray[np.int64]:

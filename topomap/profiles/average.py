@@ -46,8 +46,10 @@ def profile(
         the average group; ``"rest"`` the mean of the others; the name of a group the mean of that one; ``"none"``
         nothing.
     weights
-        What the mean over groups, or the rest, is the mean of: ``"equal"`` of groups, each counting once (the default),
-        or ``"size"`` of groups by their size, and for the rest of all grouped inputs that are not in the group.
+        What the mean over groups, or the rest, is the mean of: ``"equal"`` of groups, each counting once (the default,
+        as published), or ``"size"`` of groups by their size, and for the rest of all grouped inputs that are not in the
+        group. Groups of one input count as much as others in the first, which a confusion matrix may have many of: the
+        noise floor holds what they add, and ``"size"``, against the average input, is quieter.
     n_per_group
         Average at most so many random inputs of each group.
     seed
@@ -114,7 +116,8 @@ def profile(
     options: dict[str, Any] = {"contrast": contrast, "weights": weights, "preset": preset, "min_size": min_size}
     if isinstance(source, Moments):
         if n_per_group is not None:
-            raise ValueError("moments hold no single inputs to draw from: drop n_per_group, or record keep='values'.")
+            drop = "leave out n_per_group" if preset is None else f"leave out preset={preset!r}, which draws some"
+            raise ValueError(f"moments hold no single inputs to draw from: {drop}, or record keep='values'.")
         if places:
             raise ValueError("moments keep no places: record keep='values' with reduce='positions' or 'tokens'.")
         return _from_moments(source, by, options, parameters)
