@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import islice
@@ -75,12 +74,11 @@ class ProbeSet:
             raise ValueError(
                 f"the loader shuffles ({sampler}), and every snapshot must see the same inputs in one order. {_WAY_OUT}"
             )
-        with suppress(TypeError):
-            if iter(self._opened.batches) is self._opened.batches:
-                raise ValueError(
-                    "the loader is an iterator, which can be read only once, and every snapshot reads it: give a list "
-                    "of its batches, or a DataLoader."
-                )
+        if isinstance(self._opened.batches, Iterator):  # asking a DataLoader for its iterator would draw a number
+            raise ValueError(
+                "the loader is an iterator, which can be read only once, and every snapshot reads it: give a list "
+                "of its batches, or a DataLoader."
+            )
         passes: list[list[bytes]] = []
         with generators_restored(self.loader):
             for shift in range(1 if self._fixed else 2):

@@ -102,18 +102,26 @@ def _records(folder: Path, index: Index, inputs: Inputs) -> _Records:
 
 
 class _Snapshots(Mapping[int, Run]):
-    """The snapshots of a run folder, each opened when it is asked for and not kept."""
+    """The snapshots of a run folder, each opened when it is asked for; only the one asked for last is kept."""
 
     def __init__(self, folder: Path, index: Index, inputs: Inputs) -> None:
         self._folder = folder
         self._provenance = index.provenance
         self._inputs = inputs
         self._steps = dict.fromkeys(() if index.training is None else index.training.steps)
+        self._last: tuple[int, Run] | None = None
 
     def __getitem__(self, step: int) -> Run:
         if step not in self._steps:
             raise KeyError(step)
-        step = int(step)
+        if self._last is None or self._last[0] != step:
+            self._last = int(step), self._open(int(step))
+        return self._last[1]
+
+    def __contains__(self, step: object) -> bool:
+        return step in self._steps  # without opening it
+
+    def _open(self, step: int) -> Run:
         place = f"{STEPS}/{step}"
         with reading(self._folder / DATA / place):
             known = read_attributes(self._folder / DATA / place)
