@@ -266,7 +266,7 @@ class Activations:
                 f"got {by!r:.80}."
             )
         if column.dtype.kind == "U" and len(column) != self.n_rows and {*column.tolist()} <= {*self.inputs.columns}:
-            raise ValueError(f"several columns are given as a tuple, by={tuple(column.tolist())!r}; got a list of them.")
+            raise ValueError(f"several columns are given as a tuple, by={tuple(column.tolist())!r}; got a list.")
         if len(column) == len(self.inputs) != self.n_rows:
             column = column[self._rows]
         same_length("by", len(column), "row", self.n_rows)
