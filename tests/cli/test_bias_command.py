@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import topomap as tm
-from topomap.bias.labels import find_label_errors
+from topomap.bias import find_label_errors
 from topomap.cli import main
 from topomap.cli.stored import layouts
 from topomap.run import Activations, Inputs, Run

@@ -8,9 +8,7 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from topomap.bias import BiasReport, measure_bias
-from topomap.bias.outcomes import measure_outcomes
-from topomap.bias.probe import Probe, measure_probe
+from topomap.bias import BiasReport, Probe, measure_bias, measure_outcomes, measure_probe
 from topomap.layout import Layout
 from topomap.plot import plot_bias, plot_outcomes, plot_probe, style
 from topomap.plot.cells import draw_outlines

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from topomap.bias import BiasReport, measure_bias
-from topomap.bias.probe import measure_probe
+from topomap.bias import BiasReport, measure_bias, measure_probe
 from topomap.layout import Layout
 from topomap.plot import document, save_report
 from topomap.plot.document import Heading, Items, Paragraph, Picture, Table, to_html, to_markdown

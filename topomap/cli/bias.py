@@ -11,9 +11,7 @@ from cyclopts import Parameter
 from topomap._check import choice
 
 if TYPE_CHECKING:
-    from topomap.bias import BiasReport
-    from topomap.bias.outcomes import Outcomes
-    from topomap.bias.probe import Probe
+    from topomap.bias import BiasReport, Outcomes, Probe
     from topomap.layout import Layout
     from topomap.run import Activations, Run
 
@@ -98,8 +96,7 @@ def bias(
     dpi
         Dots per inch of the painted fields, 10 to 2400.
     """
-    from topomap.bias import measure_bias
-    from topomap.bias.probe import measure_probe
+    from topomap.bias import measure_bias, measure_probe
     from topomap.cli.figures import check_dpi, check_pixels, without_windows
     from topomap.cli.stored import columns_of, find_layout, store_layout
     from topomap.layout import FEWEST

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from topomap._check import unknown
 
 if TYPE_CHECKING:
-    from topomap.bias.labels import LabelError
+    from topomap.bias import LabelError
     from topomap.run import Inputs
 
 #: A parameter that takes all the values that follow it.
@@ -60,7 +60,7 @@ def errors(
     to
         Files to write: .csv with one row per input of a pair, .json with the pairs.
     """
-    from topomap.bias.labels import find_label_errors
+    from topomap.bias import find_label_errors
     from topomap.cli.show import table
     from topomap.cli.stored import pick
     from topomap.run import Activations

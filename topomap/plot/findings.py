@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from topomap.bias import BiasReport, Cluster, Contrast
-from topomap.bias.outcomes import Outcomes
-from topomap.bias.probe import Probe
+from topomap.bias import BiasReport, Cluster, Contrast, Outcomes, Probe
 from topomap.layout import Layout
 from topomap.plot.bias import layouts_of, plot_bias
 from topomap.plot.document import Block, Heading, Items, Paragraph, Picture, Table, png_of

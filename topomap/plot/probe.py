@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from topomap._check import instance_of
-from topomap.bias.outcomes import Outcomes
-from topomap.bias.probe import Probe
+from topomap.bias import Outcomes, Probe
 from topomap.plot import style
 from topomap.plot.sheet import LINE, MARGIN, Sheet, dress, looks_of
 from topomap.plot.text import text_width, title_lines
@@ -45,6 +44,11 @@ def plot_probe(
     -------
     matplotlib.figure.Figure
 
+    Raises
+    ------
+    ValueError
+        If something else than a probe is given.
+
     Notes
     -----
     Grey: the middle 90 % of permuted labels (of all layers at a step). Large dots are the cross-validated balanced
@@ -53,7 +57,7 @@ def plot_probe(
 
     Examples
     --------
-    >>> from topomap.bias.probe import measure_probe
+    >>> from topomap.bias import measure_probe
     >>> from topomap.run import Activations
     >>> rng = np.random.default_rng(0)
     >>> group = rng.integers(0, 2, 100)
@@ -135,9 +139,14 @@ def plot_outcomes(
     matplotlib.figure.Figure
         One axes per metric; the dashed line is that of all inputs.
 
+    Raises
+    ------
+    ValueError
+        If something else than outcomes is given.
+
     Examples
     --------
-    >>> from topomap.bias.outcomes import measure_outcomes
+    >>> from topomap.bias import measure_outcomes
     >>> from topomap.run import Inputs
     >>> label, group = np.arange(80) % 2, np.repeat(["a", "b"], 40)
     >>> prediction = np.where(np.arange(80) < 10, 1, label)

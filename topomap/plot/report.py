@@ -15,8 +15,7 @@ from uuid import uuid4
 import numpy as np
 
 from topomap._check import at_least, instance_of, unknown
-from topomap.bias import BiasReport
-from topomap.bias.probe import Probe
+from topomap.bias import BiasReport, Probe
 from topomap.layout import Layout
 from topomap.plot.bias import reports_of
 from topomap.plot.document import Picture, to_html, to_markdown
