@@ -122,8 +122,8 @@ class Patterns:
             If there is no such pattern.
         """
         if not -1 <= k < len(self):
-            have = f"0 to {len(self) - 1}" if len(self) else "none at all"
-            raise ValueError(f"pattern must be one of {have}, or -1 for noise; got {k!r}.")
+            have = f"one of 0 to {len(self) - 1}, or -1 for noise" if len(self) else "-1 for noise, as there are none"
+            raise ValueError(f"pattern must be {have}; got {k!r}.")
         member = np.flatnonzero(self.labels == k)
         first = -self.probabilities[member] if k >= 0 else self.outlier_scores[member]
         return self.rows[member[np.lexsort((self.rows[member], first))]]

@@ -133,16 +133,14 @@ def find_patterns(
     True
     """
     instance_of("source", source, (Activations, Run), "Pass a run or the activations of a layer: run['layer'].")
-    at_least("min_cluster_size", min_cluster_size, 2)
-    at_least("min_samples", min_samples, 1)
     at_least("cluster_selection_epsilon", cluster_selection_epsilon, 0)
     parameters = {
-        "min_cluster_size": int(min_cluster_size),
-        "min_samples": int(min_samples),
+        "min_cluster_size": _whole("min_cluster_size", min_cluster_size, 2),
+        "min_samples": _whole("min_samples", min_samples, 1),
         "cluster_selection_epsilon": float(cluster_selection_epsilon),
         "selection": choice("selection", selection, ("leaf", "eom")),
         "metric": choice("metric", metric, METRICS),
-        "n_components": n_components,
+        "n_components": None if n_components is None else _whole("n_components", n_components, 1),
     }
     layers = _layers(source, layer)
     found = {}
@@ -150,6 +148,13 @@ def find_patterns(
         found[name] = _one(read(source, name, reduce, unit), name, unit, parameters, seed)
     several = isinstance(source, Run) and not (isinstance(layer, str) and layer in source.layers)
     return found if several else found[layers[0]]
+
+
+def _whole(name: str, value: float, least: int) -> int:
+    at_least(name, value, least)
+    if value != int(value):
+        raise ValueError(f"{name} must be a whole number; got {value!r}.")
+    return int(value)
 
 
 def _layers(source: Activations | Run, layer: str | Sequence[str] | None) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topomap import _sparse
-from topomap._check import at_least, listing
+from topomap._check import listing
 from topomap.run import ROW_REDUCTIONS, Activations, Moments, Run
 
 #: The published reductions, and the recorded ones that each is made of.
@@ -98,7 +98,6 @@ class Raw:
 
 
 def _project(features: Float, scale: Scale, n_components: int, seed: int) -> tuple[Float, Scale]:
-    at_least("n_components", n_components, 1)
     most = min(features.shape)
     if n_components > most:
         raise ValueError(
