@@ -19,9 +19,9 @@ same), and one table ``groups."<path>"`` per group with its ``kind`` (``inputs``
 **Trainings.** The index has a table ``training`` with the ``steps`` of the snapshots, in order, and ``metrics``, one
 value per step each (``nan`` where none was logged). A snapshot describes itself: the attributes of its group have its
 ``step``, the ``groups`` in it as the index would have them, and what in its ``provenance`` is not the run's. Its
-``inputs`` are the columns that differ from those of the run, such as predictions. Each snapshot has its own
-consolidated metadata, which that of the whole leaves out: ``xarray.open_zarr(folder / "run.zarr",
-group="steps/100/layers/fc/none")``. So a snapshot costs the same however many there are before it. It is written aside
+``inputs`` are the columns that differ from those of the run, such as predictions. Each snapshot is a Zarr hierarchy of
+its own, which the consolidated metadata of the whole leaves out, so that a snapshot costs the same however many there
+are before it: ``xarray.open_zarr(folder / "run.zarr" / "steps" / "100", group="layers/fc/none")``. It is written aside
 and moved in by rename; it exists once the index, replaced by rename after that, names its step.
 
 **Arrays** have dimension names, Zstandard compression and a CRC32C checksum per chunk. A chunk holds some rows (about
