@@ -18,6 +18,7 @@ from torch.utils.data import (
 )
 
 import topomap as tm
+from topomap.datasets import ArrayData, loader
 
 
 def double(n=2):
@@ -84,7 +85,7 @@ def test_labels_in_an_order_that_nobody_knows_are_refused(how):
     loader = DataLoader(TensorDataset(X), **SHUFFLED[how])
     name = "WeightedRandomSampler" if how == "weights" else "RandomSampler"
     with pytest.raises(ValueError, match=rf"the loader's {name} draws .* labels=f\(batch\), or .* shuffle=False"):
-        tm.record(double(), loader, labels=Y)
+        tm.record(double(), given, labels=Y)
     inputs = tm.record(double(), loader, labels=lambda batch: (batch[0][:, 0] / 2).long()).inputs
     assert len(inputs.label) == 4
 
@@ -96,7 +97,7 @@ def test_a_batch_sampler_of_ones_own_may_shuffle():
 
     loader = DataLoader(TensorDataset(X), batch_sampler=Mine())
     with pytest.raises(ValueError, match="the loader's Mine draws"):
-        tm.record(double(), loader, labels=Y)
+        tm.record(double(), given, labels=Y)
 
 
 @pytest.mark.parametrize(
@@ -120,8 +121,8 @@ def test_labels_of_batches_that_are_items_or_a_stream():
         def __iter__(self):
             return iter(X)
 
-    for loader in (DataLoader(X.reshape(2, 2, 2), batch_size=None), DataLoader(Stream(), 3)):
-        assert tm.record(double(), loader, labels=Y).inputs.label.tolist() == Y.tolist()
+    for given in (DataLoader(X.reshape(2, 2, 2), batch_size=None), DataLoader(Stream(), 3)):
+        assert tm.record(double(), given, labels=Y).inputs.label.tolist() == Y.tolist()
 
 
 @pytest.mark.parametrize("where", ["loader", "sampler", "batch sampler", "nested"])
@@ -157,3 +158,27 @@ class Rows:
 
     def __len__(self):
         return len(X)
+
+
+def test_columns_of_the_data_set_come_along():
+    data = ArrayData(np.eye(6, dtype=np.float32), y=np.arange(6) % 2, columns={"age": np.arange(6) * 10})
+    net = nn.Linear(6, 2)
+    order = [5, 0, 3]
+    for source in (loader(data), DataLoader(data, batch_size=4)):
+        assert tm.record(net, source, "model", progress=False).inputs["age"].tolist() == [0, 10, 20, 30, 40, 50]
+    run = tm.record(net, DataLoader(Subset(data, order), batch_size=2), "model", progress=False)
+    assert run.inputs["age"].tolist() == [50, 0, 30]
+    assert tm.record(net, loader(data, 4), "model", n=5, progress=False).inputs["age"].tolist() == [
+        0,
+        10,
+        20,
+        30,
+        40,
+    ]
+    moments = tm.record(net, loader(data, 4), "model", keep="moments", by="age", progress=False)["model"]
+    assert moments.grouping("age").counts.tolist() == [1] * 6
+    with pytest.warns(tm.TopomapWarning, match="left out.*shuffle=False"):
+        run = tm.record(net, DataLoader(data, batch_size=4, shuffle=True), "model", progress=False)
+    assert "age" not in run.inputs.columns
+    with pytest.raises(ValueError, match="must not be called 'prediction'"):
+        tm.record(net, loader(ArrayData(data.x, columns={"prediction": data.y})), "model", progress=False)

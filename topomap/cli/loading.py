@@ -16,7 +16,6 @@ from topomap._check import did_you_mean, listing
 if TYPE_CHECKING:
     from torch import nn
 
-    from topomap.datasets import ArrayData, ImageData
 
 
 def find(spec: str, what: str) -> Any:
@@ -130,7 +129,7 @@ def load_data(
     channels: int | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-) -> tuple[Any, tuple[str, ...] | None]:
+) -> Any:
     """Find the data that a text names: an image folder, a ``.npz`` file, or ``package.module:factory``.
 
     Parameters
@@ -146,8 +145,8 @@ def load_data(
 
     Returns
     -------
-    loader, columns
-        What gives the batches, and the names of what follows ``(x, y)`` in them, where these are known.
+    iterable
+        What gives the batches.
 
     Raises
     ------
@@ -158,9 +157,8 @@ def load_data(
 
     Examples
     --------
-    >>> loader, columns = load_data("topomap.datasets:digits", batch_size=100)
-    >>> len(loader), columns
-    (18, None)
+    >>> len(load_data("topomap.datasets:digits", batch_size=100))
+    18
     """
     from topomap import datasets
 
@@ -171,11 +169,11 @@ def load_data(
             raise ValueError(f"size must be one number, or height and width; got {len(size)} numbers.")
         side = None if size is None else size[0] if len(size) == 1 else (size[0], size[1])
         pictures = datasets.image_folder(path, size=side, channels=channels or 3, mean=mean, std=std)
-        return with_columns(pictures, batch_size)
+        return datasets.loader(pictures, batch_size)
     if path.suffix == ".npz":
         if given:
             raise ValueError(f"{given[0]} is for image folders; {path} is a .npz file.")
-        return with_columns(datasets.npz(path, mean=mean, std=std), batch_size)
+        return datasets.loader(datasets.npz(path, mean=mean, std=std), batch_size)
     forms = "an image folder, a .npz file, or package.module:factory"
     if path.exists():
         raise ValueError(f"data must be {forms}; {path} is another kind of file.")
@@ -189,74 +187,23 @@ def load_data(
     return _as_loader(made, spec, batch_size)
 
 
-def with_columns(data: ArrayData | ImageData, batch_size: int) -> tuple[Any, tuple[str, ...] | None]:
-    """Batch a data set as ``(x, y, column, ...)``; ``y`` is None where there are no labels.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from topomap.datasets import ArrayData
-    >>> loader, columns = with_columns(ArrayData(np.eye(2), columns={"age": np.array([30, 40])}), 2)
-    >>> columns, list(loader)[0][1:]
-    (('age',), (None, array([30, 40])))
-    """
-    from topomap.datasets import loader
-
-    columns = dict(data.columns)
-    if not columns:
-        return loader(data, batch_size), None
-    return loader(_Numbered(data), batch_size, collate=_Joined(columns, data.y is not None)), tuple(columns)
-
-
-class _Numbered:
-    """A data set that says which input it gives."""
-
-    def __init__(self, data: Any) -> None:
-        self.data = data
-        self.classes = data.classes
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        return self.data[index], index
-
-
-class _Joined:
-    """Joins inputs to a batch and adds their columns."""
-
-    def __init__(self, columns: Mapping[str, Any], labelled: bool) -> None:
-        self.columns = columns
-        self.labelled = labelled
-
-    def __call__(self, items: list[tuple[Any, int]]) -> tuple[Any, ...]:
-        from torch.utils.data import default_collate
-
-        batch = default_collate([item for item, _ in items])
-        x, y = batch if self.labelled else (batch, None)
-        at = [index for _, index in items]
-        return x, y, *(values[at] for values in self.columns.values())
-
-
-def _as_loader(made: Any, spec: str, batch_size: int) -> tuple[Any, tuple[str, ...] | None]:
+def _as_loader(made: Any, spec: str, batch_size: int) -> Any:
     """Batch a data set; take a loader or another iterable of batches as it is."""
     import numpy as np
     import torch
     from torch.utils.data import DataLoader, IterableDataset
 
-    from topomap.datasets import ArrayData, ImageData, loader
+    from topomap.datasets import loader
 
-    if isinstance(made, ArrayData | ImageData):
-        return with_columns(made, batch_size)
     if isinstance(made, DataLoader):
-        return made, None
+        return made
     if isinstance(made, IterableDataset):
-        return DataLoader(made, batch_size=batch_size), None
+        return DataLoader(made, batch_size=batch_size)
     whole = isinstance(made, list | tuple | Mapping | np.ndarray | torch.Tensor)  # of arrays or batches
     if hasattr(made, "__getitem__") and hasattr(made, "__len__") and not whole:
-        return loader(made, batch_size), None
+        return loader(made, batch_size)
     if not hasattr(made, "__iter__"):
         raise ValueError(
             f"data {spec!r} must return a DataLoader, a Dataset or an iterable; got {type(made).__name__}."
         )
-    return made, None
+    return made

@@ -67,7 +67,7 @@ def layers(
         example: Any = torch.zeros(1, *shape)
     else:
         assert data is not None  # one of the two was given
-        loader, _ = load_data(data, batch_size=2, size=size, channels=channels)
+        loader = load_data(data, batch_size=2, size=size, channels=channels)
         example = next(iter(loader), None)
         if example is None:
             raise ValueError(f"data {data!r} gives no batch to send through the model.")
@@ -154,7 +154,7 @@ def record(
     if to.exists() and not overwrite:
         raise ValueError(f"the run folder {to} exists: replace it with --overwrite, or choose another with --to.")
     net = load_model(model, weights)
-    loader, columns = load_data(data, batch_size=batch_size, size=size, channels=channels, mean=mean, std=std)
+    loader = load_data(data, batch_size=batch_size, size=size, channels=channels, mean=mean, std=std)
     source = {"model": model, "weights": weights, "data": data, "batch_size": batch_size}
     pictures = {"size": size, "channels": channels, "mean": mean, "std": std}
     notes = {name: f"{value}" for name, value in {**source, **pictures}.items() if value is not None}
@@ -174,7 +174,6 @@ def record(
             nonfinite=nonfinite,
             n=n,
             seed=seed,
-            columns=columns,
             notes=notes,
         )
     except ValueError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -46,6 +46,13 @@ class Batch:
         return [(k, v) for k, v in named if isinstance(v, torch.Tensor) and v.ndim and len(v) == self.n]
 
 
+def check_names(columns: Iterable[str]) -> None:
+    """Raise if a column has the name of what is recorded anyway."""
+    taken = [name for name in columns if name in RESERVED]
+    if taken:
+        raise ValueError(f"columns must not be called {listing(taken)}: that name has a meaning of its own.")
+
+
 class BatchReader:
     """Take batches apart.
 
@@ -61,9 +68,7 @@ class BatchReader:
 
     def __init__(self, model: nn.Module, columns: Sequence[str] | None = None, own_forward: bool = False) -> None:
         names = (columns,) if isinstance(columns, str) else tuple(columns or ())
-        taken = [name for name in names if name in RESERVED]
-        if taken:
-            raise ValueError(f"columns must not be called {listing(taken)}: that name has a meaning of its own.")
+        check_names(names)
         self.columns = names
         self.own_forward = own_forward
         self.model, self.two_sided = model, two_sided(model)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler, Subset
 
-from topomap._check import same_length
+from topomap._check import listing, same_length, warn
 
 #: Inputs per batch where whole arrays are given instead of a loader.
 BATCH_SIZE = 256
@@ -32,6 +32,8 @@ class Source:
         The position of each in the data set, where the sampler tells that in advance.
     classes
         Names of the data set's classes.
+    columns
+        Those of the data set, in the order of loading.
     sampler
         Class of a sampler whose order is not known in advance.
     about
@@ -42,6 +44,7 @@ class Source:
     total: int | None = None
     index: NDArray[np.int64] | None = None
     classes: tuple[str, ...] | None = None
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     sampler: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -173,7 +176,24 @@ def _from_loader(loader: DataLoader[Any]) -> Source:
         dataset = dataset.dataset
     classes = getattr(dataset, "classes", None)
     names = tuple(map(str, classes)) if isinstance(classes, (list, tuple)) else None
-    return Source(loader, total, index, names, unknown, about)
+    return Source(loader, total, index, names, _columns(dataset, index, unknown), unknown, about)
+
+
+def _columns(dataset: Any, index: NDArray[np.int64] | None, sampler: str | None) -> dict[str, NDArray[Any]]:
+    """Return the columns that a data set holds besides its inputs, in the order of loading."""
+    held = getattr(dataset, "columns", None)
+    if not isinstance(held, Mapping) or not held or isinstance(dataset, IterableDataset):
+        return {}
+    columns = {str(name): np.asarray(values) for name, values in held.items()}
+    if any(column.ndim != 1 or len(column) != len(dataset) for column in columns.values()):
+        return {}
+    if index is None:
+        warn(
+            f"the data set has the columns {listing(columns)}, which are left out: the loader's "
+            f"{sampler or 'sampler'} draws the inputs as it goes. Use a loader with shuffle=False."
+        )
+        return {}
+    return {name: column[index] for name, column in columns.items()}
 
 
 def _batch_size(loader: DataLoader[Any]) -> int | None:

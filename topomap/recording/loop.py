@@ -266,7 +266,9 @@ class Recording:
             self.classes = None
 
     def _columns(self, batch: Batch, scores: torch.Tensor | None, kept: int) -> Columns:
-        columns = dict(batch.columns)
+        start = self.table.n
+        columns = {name: column[start : start + batch.n] for name, column in self.source.columns.items()}
+        columns |= batch.columns
         label = batch.label
         if label is not None:
             columns = {"label": label, **columns}

@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 from topomap._check import at_least, choice, same_length, unknown
 from topomap.recording.doubts import PatientTaps
 from topomap.recording.hooks import Axis, Taps
-from topomap.recording.inputs import BatchReader, as_column
+from topomap.recording.inputs import BatchReader, as_column, check_names
 from topomap.recording.loaders import Source, generators_restored, open_loader
 from topomap.recording.loop import Recording
 from topomap.recording.provenance import told, told_column
@@ -115,7 +115,9 @@ def record(
         ``Subset`` or a list of positions as sampler they are those of the inputs that it picks, in its order; a loader
         that shuffles needs ``f(batch)``.
     columns
-        Names of the one-dimensional extras in ``(x, y, extra, ...)``, otherwise ``extra0``, ``extra1``, ...
+        Names of the one-dimensional extras in ``(x, y, extra, ...)``, otherwise ``extra0``, ``extra1``, ... A data set
+        with a mapping ``columns`` of one entry per input, such as `topomap.datasets.ArrayData`, brings its own, where
+        the order of loading is known in advance.
     texts
         ``f(batch) -> list of str``; by default a list of str called ``"text"`` in a dictionary.
     classes
@@ -208,6 +210,7 @@ def record(
     _check_initialised(model)
     chosen = select_layers(model, layers)
     source = open_loader(loader)
+    check_names(source.columns)
     given = _given_labels(labels, source, n)
     parameters = {
         "layers": told(layers),
