@@ -30,7 +30,7 @@ def marked(data: ArrayData, classes: list[int], seed: int) -> ArrayData:
 def main() -> None:
     model = train(mlp, marked(digits("train"), [3], seed=0))
     test = marked(digits("test"), list(range(10)), seed=1)
-    acts = tm.record(model, loader(test), layers=["relu1"])["relu1"].with_labels(**test.columns)
+    acts = tm.record(model, loader(test), layers=["relu1"])["relu1"]
     layout = tm.embed(tm.correlate(acts), seed=0)
     report = tm.measure_bias(acts, by="corner", within="label", reference="plain", layout=layout)
     print(report, *report.significant, report.outcomes, sep="\n")

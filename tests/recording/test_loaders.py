@@ -85,7 +85,7 @@ def test_labels_in_an_order_that_nobody_knows_are_refused(how):
     loader = DataLoader(TensorDataset(X), **SHUFFLED[how])
     name = "WeightedRandomSampler" if how == "weights" else "RandomSampler"
     with pytest.raises(ValueError, match=rf"the loader's {name} draws .* labels=f\(batch\), or .* shuffle=False"):
-        tm.record(double(), given, labels=Y)
+        tm.record(double(), loader, labels=Y)
     inputs = tm.record(double(), loader, labels=lambda batch: (batch[0][:, 0] / 2).long()).inputs
     assert len(inputs.label) == 4
 
@@ -97,7 +97,7 @@ def test_a_batch_sampler_of_ones_own_may_shuffle():
 
     loader = DataLoader(TensorDataset(X), batch_sampler=Mine())
     with pytest.raises(ValueError, match="the loader's Mine draws"):
-        tm.record(double(), given, labels=Y)
+        tm.record(double(), loader, labels=Y)
 
 
 @pytest.mark.parametrize(

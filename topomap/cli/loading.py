@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-
 def find(spec: str, what: str) -> Any:
     """Return what ``package.module:name`` names; the working directory counts as importable.
 
