@@ -169,7 +169,7 @@ def make_grid(
     first = left_of + 2 * GAP if left_of else 0.0
     side = min((width - first - 2 * MARGIN - (columns - 1) * GAP) / columns, LARGEST)
     left = first + (width - first - columns * side - (columns - 1) * GAP) / 2
-    spare = 2 if marks is None else 14
+    spare = 2 if marks is None else 18
     texts = [title_lines(name, note, side * 72 - spare, style.TITLE) for name, note in titles]
     tall = max(len(lines) for lines in texts) * LINE + 0.03
     quotes = [_quote(text, side * 72) for text in words] if words is not None else []
@@ -189,7 +189,7 @@ def make_grid(
         weight = "bold" if color == style.WRONG else "normal"
         page.write(x + side / 2, y + tall - 0.03, "\n".join(texts[i]), style.TITLE, color, fontweight=weight, **middle)
         if marks is not None:
-            start = x + side / 2 - text_width(texts[i][0], style.TITLE) / 144 - 0.06
+            start = x + side / 2 - text_width(texts[i][0], style.TITLE) / 144 - 0.075
             page.dot(start, y + tall - 0.03 - (len(texts[i]) - 0.5) * LINE, marks[i])
         y += tall
         if quotes:

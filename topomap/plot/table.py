@@ -49,12 +49,16 @@ def arrange_table(profiles: Profiles, chosen: NDArray[np.int64], order: str) -> 
     """Give each group a cell: rows are the first column of `by`, but ``correct`` always makes the rows.
 
     In the order of a dendrogram, columns follow the profiles of correctly predicted inputs, where these are groups
-    (Krug et al. 2023), and so do the rows of a confusion matrix.
+    (Krug et al. 2023), and so do the rows of a confusion matrix, which has every class as a row and as a column.
     """
     keys = [profiles.keys[i] for i in chosen]
-    texts = _value_names([profiles.names[i] for i in chosen], keys, shared=set(profiles.by) == {"label", "prediction"})
+    shared = set(profiles.by) == {"label", "prediction"}
+    texts = _value_names([profiles.names[i] for i in chosen], keys, shared)
     down = 1 if profiles.by[1] == "correct" else 0
     values = [list(dict.fromkeys(sorted((key[axis] for key in keys), key=_rank))) for axis in (0, 1)]
+    if shared:  # square: a class that is never predicted has its column too, and the diagonal is one
+        texts = [{**texts[1], **texts[0]}] * 2
+        values = [sorted(texts[0], key=_rank)] * 2
     if order == "dendrogram":
         right = [i for i in chosen if _is_right(profiles.by, profiles.keys[i])]
         along = [profiles.keys[i][1 - down] for i in profiles.ordered(right)] if right else []
