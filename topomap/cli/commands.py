@@ -14,15 +14,20 @@ from topomap.cli.compare import compare
 from topomap.cli.errors import EXAMPLES as ERRORS
 from topomap.cli.errors import errors
 from topomap.cli.figures import without_windows
+from topomap.cli.film import EXAMPLES as FILM
+from topomap.cli.film import film
 from topomap.cli.patterns import EXAMPLES as PATTERNS
 from topomap.cli.patterns import patterns
 from topomap.cli.plot import EXAMPLES as PLOT
 from topomap.cli.plot import plot
 from topomap.cli.record import LAYERS, RECORD, layers, record
+from topomap.cli.train_demo import EXAMPLES as TRAIN_DEMO
+from topomap.cli.train_demo import train_demo
 
 EXAMPLES = {
     "topomap": """Start here:
   topomap demo                        two small nets on handwritten digits, with figures
+  topomap train-demo                  small nets filmed while they learn
   topomap record --help               your own model and data
 
 Then, on what was recorded:
@@ -32,10 +37,12 @@ Then, on what was recorded:
   topomap patterns RUN --layer conv1 --stability --to cards.png
   topomap bias RUN --layer conv1 --by group --within label --to report.html
   topomap errors RUN --layer conv1
+  topomap film RUN --layer conv1 --by label --to film.html
   topomap compare RUN --layer conv1 --by label --to methods.png""",
     "demo": """Examples:
   topomap demo
   topomap demo --to elsewhere --method umap --seed 1""",
+    "train_demo": TRAIN_DEMO,
     "layers": LAYERS,
     "record": RECORD,
     "embed": """Examples:
@@ -46,6 +53,7 @@ Then, on what was recorded:
     "patterns": PATTERNS,
     "bias": BIAS,
     "errors": ERRORS,
+    "film": FILM,
     "compare": COMPARE,
     "info": """Examples:
   topomap info runs/a""",
@@ -181,4 +189,17 @@ def info(run: Path) -> None:
     print(run_text(open_run(run)))
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (demo, layers, record, embed, plot, patterns, bias, errors, compare, info)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    demo,
+    train_demo,
+    layers,
+    record,
+    embed,
+    plot,
+    patterns,
+    bias,
+    errors,
+    film,
+    compare,
+    info,
+)
