@@ -62,6 +62,12 @@ def report(patterns: Patterns) -> PatternReport:
     return measure_patterns(patterns, n_bootstrap=3)
 
 
+@pytest.fixture(scope="module")
+def plain(acts: Activations, patterns: Patterns) -> Figure:
+    """Cards alone, of activations without a layout or a report."""
+    return plot_patterns(patterns, acts, parts="cards", n_members=1)
+
+
 def words(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.texts]
 
@@ -100,16 +106,16 @@ def test_no_text_is_cut_off(
     assert [text.get_text() for text in figure.texts if text.get_text() in "abc"] == ["a", "b", "c"]
 
 
-def test_cards_say_what_is_known(acts: Activations, patterns: Patterns, report: PatternReport) -> None:
-    plain = whole(plot_patterns(patterns, acts, parts="cards", n_members=1))
+def test_cards_say_what_is_known(acts: Activations, patterns: Patterns, report: PatternReport, plain: Figure) -> None:
+    bare = whole(plain)
     told = whole(plot_patterns(patterns, acts, report=report, parts="cards", n_members=1))
     for k, count in enumerate(patterns.counts[:3]):
-        assert f"n = {count} ({count / 84:.1%}) persistence {patterns.persistence[k]:.2f}" in plain
+        assert f"n = {count} ({count / 84:.1%}) persistence {patterns.persistence[k]:.2f}" in bare
         assert f"stability {report.stability[k]:.2f}" in told
-    assert "stability" not in plain and "Stability" in told
-    assert "camera old: 100%*" in told and "camera" not in plain
-    assert f"{patterns.noise:.0%} of the inputs are noise" in plain
-    assert "grows with that of inputs" in plain
+    assert "stability" not in bare and "Stability" in told
+    assert "camera old: 100%*" in told and "camera" not in bare
+    assert f"{patterns.noise:.0%} of the inputs are noise" in bare
+    assert "grows with that of inputs" in bare
 
 
 def test_noise_comes_last_and_is_no_pattern(acts: Activations, patterns: Patterns) -> None:
@@ -124,10 +130,9 @@ def test_noise_comes_last_and_is_no_pattern(acts: Activations, patterns: Pattern
     assert names_of(plot_patterns(every, acts, **small)) == ["pattern 0", "pattern 1", "pattern 2"]
 
 
-def test_bars_are_shares(acts: Activations, patterns: Patterns) -> None:
-    figure = plot_patterns(patterns, acts, parts="cards", n_members=1)
+def test_bars_are_shares(acts: Activations, patterns: Patterns, plain: Figure) -> None:
     for column in ("label", "prediction"):
-        drawn = bars_of(figure, cards.COLORS[column])
+        drawn = bars_of(plain, cards.COLORS[column])
         text = acts.inputs.named(column)
         for k, bars in zip(patterns.ids, drawn, strict=True):
             members = text[patterns.members(k)]
@@ -146,9 +151,8 @@ def test_more_values_than_rows_are_added_up() -> None:
         assert len(bars) == 4 and sum(bars) == pytest.approx(1)
 
 
-def test_boxes_are_those_of_the_description(acts: Activations, patterns: Patterns) -> None:
-    figure = plot_patterns(patterns, acts, parts="cards", n_members=1)
-    drawn = [ax for ax in figure.axes if any(line.get_color() == cards.OWN for line in ax.lines)]
+def test_boxes_are_those_of_the_description(acts: Activations, patterns: Patterns, plain: Figure) -> None:
+    drawn = [ax for ax in plain.axes if any(line.get_color() == cards.OWN for line in ax.lines)]
     assert len(drawn) == 4
     for ax, k in zip(drawn, patterns.ids, strict=True):
         card = describe_pattern(patterns, k, acts, n_units=4)
@@ -160,9 +164,11 @@ def test_boxes_are_those_of_the_description(acts: Activations, patterns: Pattern
         np.testing.assert_allclose(medians, card.boxes[:, 2])
 
 
-def test_the_caption_says_whose_values_boxes_are_of(acts: Activations, patterns: Patterns) -> None:
-    assert "in the units of the layer)" in whole(plot_patterns(patterns, acts, which=[0], n_members=1))
-    told = whole(plot_patterns(patterns, replace(acts, layer="Conv1", reduce="max"), which=[0], n_members=1))
+def test_the_caption_says_whose_values_boxes_are_of(acts: Activations, patterns: Patterns, plain: Figure) -> None:
+    assert "in the units of the layer)" in whole(plain)
+    told = whole(
+        plot_patterns(patterns, replace(acts, layer="Conv1", reduce="max"), which=[0], parts="cards", n_members=1)
+    )
     assert "values of layer Conv1 (reduction: max))" in told
 
 

@@ -145,7 +145,8 @@ class PatternCard:
         return xarray.Dataset(data, coords, {**attrs, **{k: v for k, v in known.items() if v is not None}})
 
     def __repr__(self) -> str:
-        told = f"{self.name} of {self.layer}: {self.count} inputs ({100 * self.share:.{0 if self.share > 0.1 else 1}f} %)"
+        share = f"{100 * self.share:.{0 if self.share > 0.1 else 1}f} %"
+        told = f"{self.name} of {self.layer}: {self.count} inputs ({share})"
         for column, bars in self.bars.items():
             if bars:
                 told += f"; {column} {bars[0].value} {100 * bars[0].share:.0f} %"
