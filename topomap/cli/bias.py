@@ -37,6 +37,7 @@ def bias(
     within: str | None = None,
     layer: Annotated[list[str] | None, Several] = None,
     reduce: str | None = None,
+    step: int | None = None,
     reference: str = "rest",
     unit: str | None = None,
     n_permutations: int = 1000,
@@ -68,6 +69,8 @@ def bias(
         One or several; may be left out where only one was recorded.
     reduce
         The reduction, where the layers were recorded under several.
+    step
+        Of a training: the step, instead of the last one. The layout stays that of the run.
     reference
         Compare each group with all others (rest), or with the one of this name.
     unit
@@ -98,7 +101,7 @@ def bias(
     """
     from topomap.bias import measure_bias, measure_probe
     from topomap.cli.figures import check_dpi, check_pixels, without_windows
-    from topomap.cli.stored import columns_of, find_layout, store_layout
+    from topomap.cli.stored import at_step, columns_of, find_layout, store_layout
     from topomap.layout import FEWEST
     from topomap.plot import plot_bias, save_figure
     from topomap.plot.report import FORMATS, save_report
@@ -112,6 +115,8 @@ def bias(
         check_format(file)
     without_windows()
     opened = open_run(run)
+    laid_out = {(acts.layer, acts.reduce): acts for acts in _records(opened, layer, reduce)}
+    opened = at_step(opened, step)
     records = _records(opened, layer, reduce)
     columns: dict[str, Any] = {
         name: None if value is None else columns_of(value)
@@ -127,7 +132,7 @@ def bias(
     for acts in records:
         layout: Layout | None = None
         if (~acts.dead).sum() >= FEWEST:
-            layout, new = find_layout(opened, acts, method)
+            layout, new = find_layout(opened, laid_out[acts.layer, acts.reduce], method)
             made += [(acts, layout)] if new else []
         report = measure_bias(
             acts,

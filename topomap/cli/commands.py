@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -120,6 +121,7 @@ def embed(
     *,
     layer: str | None = None,
     reduce: str | None = None,
+    step: int | None = None,
     by: str | None = None,
     method: str | None = None,
     metric: Literal["pearson", "spearman", "cosine", "jaccard", "euclidean"] | None = None,
@@ -139,6 +141,8 @@ def embed(
         The layer; may be left out where only one was recorded.
     reduce
         The reduction, where the layer was recorded under several.
+    step
+        Of a training: the step whose neurons are laid out, instead of the last one.
     by
         Compare neurons over groups of inputs, e.g. label, instead of over the inputs.
     method
@@ -161,16 +165,18 @@ def embed(
         several), whose neurons are matched by their profiles over the labels or over by.
     """
     from topomap.cli.aligning import turn_to
-    from topomap.cli.stored import make_layout, next_plot, pick, store_layout
+    from topomap.cli.stored import at_step, make_layout, next_plot, pick, store_layout
     from topomap.store import open_run
 
-    opened = open_run(run)
+    opened = at_step(open_run(run), step)
     acts = pick(opened, layer, reduce)
     turned = None if align_to is None else turn_to(opened, acts, align_to, by)
     layout = make_layout(
         opened, acts, by=by, method=method, region=region, seed=seed, metric=metric, absolute=absolute, preset=preset
     )
     layout = layout if turned is None else turned(layout)
+    if step is not None:
+        layout = replace(layout, provenance={**layout.provenance, "step": step})
     store_layout(opened, acts, layout)
     print(f"{layout}\nstored in {run}; next: {next_plot(opened, acts, layout.method)}")
 

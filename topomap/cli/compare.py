@@ -26,6 +26,7 @@ def compare(
     *,
     layer: str | None = None,
     reduce: str | None = None,
+    step: int | None = None,
     methods: Annotated[list[str] | None, Several] = None,
     by: str | None = None,
     group: str | None = None,
@@ -50,6 +51,8 @@ def compare(
         The layer; may be left out where only one was recorded.
     reduce
         The reduction, where the layer was recorded under several.
+    step
+        Of a training: the step, instead of the last one.
     methods
         As for embed; by default all that take less than about a minute, and the chains of Krug et al. 2023.
     by
@@ -74,7 +77,7 @@ def compare(
         Dots per inch of the painted fields, 10 to 2400.
     """
     from topomap.cli.figures import check_dpi, check_pixels, without_windows
-    from topomap.cli.stored import columns_of, pick
+    from topomap.cli.stored import at_step, columns_of, pick
     from topomap.plot import plot_comparison, save_figure
     from topomap.plot.save import check_format
     from topomap.profiles import profile
@@ -91,7 +94,7 @@ def compare(
     if group is not None and by is None:
         raise ValueError("--group names one of the groups of --by: give that too, e.g. --by label.")
     without_windows()
-    acts = pick(open_run(run), layer, reduce)
+    acts = pick(at_step(open_run(run), step), layer, reduce)
     profiles = None if by is None else profile(acts, by=columns_of(by))
     if group is not None and profiles is not None:
         choice("group", group, profiles.names)

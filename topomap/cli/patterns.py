@@ -34,6 +34,7 @@ def patterns(
     *,
     layer: str | None = None,
     reduce: str | None = None,
+    step: int | None = None,
     unit: int | None = None,
     min_cluster_size: int = 5,
     min_samples: int = 5,
@@ -64,6 +65,8 @@ def patterns(
     reduce
         mean (the default where it was recorded), mean+std, max, min+max, another one that was recorded, or none for the
         places of each input side by side.
+    step
+        Of a training: the step, instead of the last one. What is found there is not stored.
     unit
         Cluster by this unit alone, by its map where places were kept.
     min_cluster_size
@@ -98,7 +101,7 @@ def patterns(
         Dots per inch of the painted fields, 10 to 2400.
     """
     from topomap.cli.figures import check_dpi, check_pixels, without_windows
-    from topomap.cli.stored import columns_of, find_layout, store_layout
+    from topomap.cli.stored import at_step, columns_of, find_layout, store_layout
     from topomap.layout import FEWEST
     from topomap.patterns import find_patterns, measure_patterns
     from topomap.plot import plot_patterns, save_figure
@@ -114,6 +117,7 @@ def patterns(
     without_windows()
     opened = open_run(run)
     name = _layer(opened, layer)
+    last, opened = opened, at_step(opened, step)
     groupings = None if by is None else [columns_of(each) for each in by]
     for column in [c for each in groupings or () for c in ([each] if isinstance(each, str) else each)]:
         opened.inputs[column]  # refused before the work, not after
@@ -137,11 +141,12 @@ def patterns(
     if figures:
         acts = _painted(opened, name, report.patterns.reduce)
         if (~acts.dead).sum() >= FEWEST:
-            layout, made = find_layout(opened, acts, method)
+            layout, made = find_layout(last, _painted(last, name, report.patterns.reduce), method)
         figure = plot_patterns(report.patterns, acts, layout, report=report, n=n, which=chosen, columns=columns)
         check_pixels(figure, dpi)
-    report.patterns.save(run)
-    print(f"\nstored in {run}")
+    if step is None:
+        report.patterns.save(run)
+        print(f"\nstored in {run}")
     if made and layout is not None and acts is not None:
         store_layout(opened, acts, layout)
         print(f"stored in {run}: {layout}")

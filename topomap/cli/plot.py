@@ -33,6 +33,7 @@ def plot(
     to: Annotated[list[Path], Several],
     layer: str | None = None,
     reduce: str | None = None,
+    step: int | None = None,
     by: str | None = None,
     inputs: Annotated[list[str] | None, Several] = None,
     method: str | None = None,
@@ -62,6 +63,8 @@ def plot(
         The layer; may be left out where only one was recorded.
     reduce
         The reduction, where the layer was recorded under several.
+    step
+        Of a training: the step that is painted, instead of the last one. The layout stays that of the run.
     by
         A column of the inputs, or several joined by commas, e.g. label,correct; pattern for the patterns that `topomap
         patterns` stored.
@@ -100,7 +103,7 @@ def plot(
         Dots per inch of the painted fields, 10 to 2400.
     """
     from topomap.cli.certainty import certainty_of, check_certainty
-    from topomap.cli.stored import columns_of, find_layout, pick, rows, store_layout, with_patterns
+    from topomap.cli.stored import at_step, columns_of, find_layout, pick, rows, store_layout, with_patterns
     from topomap.layout import project_inputs
     from topomap.plot import plot_inputs, plot_profiles
     from topomap.plot.profiles import MOST_GROUPS, choose_arrangement
@@ -121,8 +124,10 @@ def plot(
         check_format(file)
     without_windows()
     opened = open_run(run)
+    laid_out = pick(opened, layer, reduce)
+    opened = at_step(opened, step)
     acts = pick(opened, layer, reduce)
-    check_certainty(acts, certainty)
+    check_certainty(laid_out, certainty)
     look: dict[str, Any] = {"columns": columns, "width": width, "cmap": cmap, "interpolation": interpolation}
     draw: Callable[..., Any]
     # what may be refused comes before a layout that may have to be made, and nothing is written before all is drawn
@@ -150,9 +155,9 @@ def plot(
         pictured = isinstance(acts, Activations) and acts.inputs.thumbnails is not None
         examples = acts if isinstance(acts, Activations) and pictured and look["arrange"] == "grid" else None
         draw = partial(plot_profiles, profiles, groups=groups, examples=examples, preset=preset, **look)
-    layout, made = find_layout(opened, acts, method, preset)
+    layout, made = find_layout(opened, laid_out, method, preset)
     if certainty is not None:
-        draw = partial(draw, certainty=certainty_of(acts, layout, certainty))
+        draw = partial(draw, certainty=certainty_of(laid_out, layout, certainty))
     figure = draw(layout=layout)
     check_pixels(figure, dpi)
     if made:

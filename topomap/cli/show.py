@@ -64,7 +64,10 @@ def _moments(record: Moments) -> str:
 
 def run_text(run: Run) -> str:
     """Return everything that a run folder says about itself."""
-    parts = [str(run.path), "", _inputs_text(run.inputs, run.provenance), "", layers_table(run)]
+    parts = [str(run.path), "", _inputs_text(run.inputs, run.provenance)]
+    if run.steps:
+        parts += ["", _steps_text(run)]
+    parts += ["", layers_table(run)]
     stored = _layouts(run)
     if stored:
         parts += ["", table(stored, ("layout of", "reduce", "method", "region", "seed", "neurons", "dead"))]
@@ -76,6 +79,11 @@ def run_text(run: Run) -> str:
         parts += ["", table(rows, ("patterns of", "reduce", "units"))]
     parts += ["", "how it came about", *_mapping(run.provenance, "  ")]
     return "\n".join(parts)
+
+
+def _steps_text(run: Run) -> str:
+    logged = f"; logged: {', '.join(run.metrics)}" if run.metrics else ""
+    return f"{len(run.steps)} snapshots of a training, steps {run.steps[0]} to {run.steps[-1]}{logged}; of the last:"
 
 
 def _inputs_text(inputs: Inputs, provenance: Mapping[str, Any]) -> str:

@@ -32,6 +32,25 @@ def columns_of(by: str) -> str | tuple[str, ...]:
     return names[0] if len(names) == 1 else names
 
 
+def at_step(run: Run, step: int | None) -> Run:
+    """Return a training at one of its steps, or the run as it is.
+
+    Raises
+    ------
+    ValueError
+        If there is no snapshot at this step.
+
+    Examples
+    --------
+    >>> from topomap.run import Run
+    >>> acts = Activations.from_array([[1.0]], layer="fc")
+    >>> run = Run(acts.inputs, {("fc", "none"): acts})
+    >>> at_step(Run.from_snapshots({10: run}), 10) is run
+    True
+    """
+    return run if step is None else run.at(step)
+
+
 def pick(run: Run, layer: str | None, reduce: str | None) -> Record:
     """Return one layer of a run; its name may be left out where there is one, so may the reduction.
 
