@@ -299,3 +299,33 @@ def test_a_killed_process_leaves_every_snapshot_whose_call_had_returned(tmp_path
             np.testing.assert_allclose(moments.mean, expected, rtol=1e-5, atol=1e-6)
             assert moments.count == moments.grouping("label").counts.sum() == 20
         assert run.metrics["loss"].tolist() == list(range(len(run.steps)))
+
+
+# Arrays of one chunk
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "uint8", "bool", "complex64"])
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4), (1,), (0,), ()])
+def test_one_chunk_reads_as_zarr_reads_it(tmp_path, dtype, shape):
+    import zarr
+
+    from topomap.store.arrays import read_array, write_array
+
+    values = np.random.default_rng(0).integers(0, 2, size=shape).astype(dtype)
+    entry = write_array(tmp_path / "a", values, ("x", "y", "z")[: len(shape)], "a")
+    found, expected = read_array(tmp_path / "a", entry), np.asarray(zarr.open_array(tmp_path / "a", mode="r")[...])
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found, values)
+    assert found.dtype == values.dtype and found.flags.writeable
+
+
+def test_one_changed_byte_in_a_chunk_is_an_error(tmp_path):
+    from topomap.store.arrays import read_array, write_array
+
+    entry = write_array(tmp_path / "a", np.arange(50.0), ("x",), "a")
+    chunk = tmp_path / "a" / "c.0"
+    data = bytearray(chunk.read_bytes())
+    for at in (0, len(data) // 2, len(data) - 1):
+        chunk.write_bytes(bytes(data[:at]) + bytes([data[at] ^ 1]) + bytes(data[at + 1 :]))
+        with pytest.raises(ValueError, match="damaged"):
+            read_array(tmp_path / "a", entry)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from topomap._check import same_length
+from topomap.store.chunks import read_chunk
 
 #: Size of a chunk in memory, about.
 CHUNK_BYTES = 1 << 21
@@ -272,7 +273,8 @@ def check_array(folder: Path, entry: Entry) -> None:
 def read_array(folder: Path, entry: Entry) -> NDArray[Any]:
     """Read a whole array, as it was before it was written."""
     with reading(folder):
-        return decode(np.asarray(_open(folder)[...]), entry.dtype)
+        values = read_chunk(folder, entry.shape, entry.stored) if entry.chunks == 1 else None
+        return decode(np.asarray(_open(folder)[...]) if values is None else values, entry.dtype)
 
 
 def _open(folder: Path) -> Any:
