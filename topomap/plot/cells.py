@@ -81,7 +81,8 @@ def draw_outlines(
     x, y = np.meshgrid(steps, steps)
     points = np.column_stack([x.ravel(), y.ravel()])
     nearest = cKDTree(layout.positions).query(points)[1]
-    inside = border.contains_points(points)
+    inside = np.isin(nearest, np.concatenate([neurons for _, neurons in marked]))
+    inside[inside] = border.contains_points(points[inside])
     for number, neurons in marked:
         member = np.zeros(layout.n_neurons)
         member[neurons] = 1

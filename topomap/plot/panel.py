@@ -214,10 +214,10 @@ def draw_map(
     ax.set(xlim=(-frame, frame), ylim=(-frame, frame), aspect="equal", xticks=[], yticks=[])
     ax.set_axis_off()
     size = points_across(ax)
-    if outline:
-        ax.add_patch(PathPatch(ground.outline, facecolor=style.EMPTY, edgecolor="none", zorder=0.5))
+    if outline:  # by add_artist: add_patch takes the time of a map to update limits that are set
+        ax.add_artist(PathPatch(ground.outline, facecolor=style.EMPTY, edgecolor="none", zorder=0.5))
     if noise is not None:  # what the faded colours are mixed with
-        ax.add_patch(PathPatch(ground.border, facecolor="white", edgecolor="none", zorder=0.6))
+        ax.add_artist(PathPatch(ground.border, facecolor="white", edgecolor="none", zorder=0.6))
     opacity = None if noise is None else fade(field, noise)
     if pale:
         opacity, contours = PALE * (np.ones(field.shape) if opacity is None else opacity), 0
@@ -246,7 +246,7 @@ def draw_map(
         _contours(ax, ground, field, noise, scale.levels(contours), size)
     if outline:
         line = {"linewidth": 0.8 if size > 120 else 0.6, "edgecolor": style.DEAD if pale else style.INK}
-        ax.add_patch(PathPatch(ground.outline, facecolor="none", zorder=4, clip_on=False, **line))
+        ax.add_artist(PathPatch(ground.outline, facecolor="none", zorder=4, clip_on=False, **line))
     draw_dots(ax, ground.layout, size, dots, mask)
     return image
 
