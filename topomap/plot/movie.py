@@ -263,7 +263,7 @@ def _lzw(codes: NDArray[np.uint8]) -> bytes:
     from PIL import Image
 
     stream = BytesIO()
-    Image.fromarray(np.ascontiguousarray(codes)).save(stream, "GIF", optimize=False)
+    Image.fromarray(np.ascontiguousarray(codes)).save(stream, "GIF", optimize=False, interlace=False)
     data = stream.getvalue()
     at = 13 + (3 * 2 ** ((data[10] & 7) + 1) if data[10] & 0x80 else 0)
     while data[at] == 0x21:  # extensions

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from topomap._check import choice, same_length
 from topomap.layout import Layout, embed, embed_jointly
+from topomap.layout.regions import shape_of
 from topomap.run import Run
 from topomap.similarity import correlate
 from topomap.training.steps import choose_steps, spread
@@ -73,7 +74,11 @@ class Places:
         """
         if not self.moving:
             return self._fixed
-        return replace(self._fixed, positions=self._curve(float(np.clip(time, self.keys[0], self.keys[-1]))))
+        positions = self._curve(float(np.clip(time, self.keys[0], self.keys[-1])))
+        # a curve may leave the region between two keys; one such neuron would have all of them scaled to fit
+        shape = shape_of(self._fixed.region)
+        inside = np.clip(positions, -1, 1) if shape is None else shape.clamp(positions)
+        return replace(self._fixed, positions=inside)
 
     @cached_property
     def _fixed(self) -> Layout:
