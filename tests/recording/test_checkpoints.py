@@ -231,6 +231,6 @@ def test_mistakes(tmp_path):
         tm.record_checkpoints(build, path, (X, Y), metrics={"loss": [1, 2]})
     with pytest.raises(ValueError, match="what build_model returns must be of type Module; got dict"):
         tm.record_checkpoints(dict, path, (X, Y))
-    with pytest.raises(ValueError, match="two passes over the loader|shuffles"):
+    with pytest.raises(ValueError, match="the loader shuffles"):
         data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, Y), shuffle=True)
         tm.record_checkpoints(build, path, data)
