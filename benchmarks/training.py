@@ -1,6 +1,7 @@
 """What recording a training costs, what its snapshots take on disk, and what a killed process leaves behind.
 
-``cost`` trains a dense and a convolutional net on Fashion-MNIST, bare and recorded in turn, and compares the weights. ``store`` writes, opens and reads 1,000 snapshots of 2,048 neurons and ten groups.
+``cost`` trains a dense and a convolutional net on Fashion-MNIST, bare and recorded in turn, and compares the weights.
+``store`` writes, opens and reads 1,000 snapshots of 2,048 neurons and ten groups.
 ``kills`` sends SIGKILL to a process that records, at random times, thirty times.
 """
 
@@ -96,7 +97,7 @@ def train(make: object, data: tuple[torch.Tensor, torch.Tensor], epochs: int, ev
 
 def cost(repeats: int, epochs: int) -> None:
     data = fashion_mnist("train")
-    x, y = torch.as_tensor(data.x[:N_TRAIN]).float().reshape(-1, 1, 28, 28), torch.as_tensor(data.y[:N_TRAIN]).long()
+    x, y = torch.as_tensor(data.x[:N_TRAIN]).float() / 255, torch.as_tensor(data.y[:N_TRAIN]).long()
     schedules = (None, "epoch", "geometric", 100, 20)
     rows = []
     for name, make in (("dense", dense), ("convolutional", convolutional)):

@@ -467,3 +467,37 @@ def test_the_digest_tells_inputs_apart():
 
     assert digest(X, Y) == digest(X.clone(), Y)
     assert len({digest(X, Y), digest(X + 1, Y), digest(X, Y + 1), digest(X[:80], Y[:80])}) == 4
+
+
+def test_a_sketch_of_any_width_in_place_of_a_covariance():
+    net = linear(1.0)
+    wide = tm.record(net, (X, Y), "model", keep="moments", n_features=4000, progress=False)["model"]
+    exact = tm.record(net, (X, Y), "model", keep="moments", progress=False)["model"]
+    assert wide.covariance is None and wide.sketch.shape == (6, 4000) and exact.sketch is None
+    products = wide.sketch @ wide.sketch.T / 89
+    np.testing.assert_allclose(products, exact.covariance, atol=0.1)
+    with pytest.raises(ValueError, match="n_features= is for keep='moments'"):
+        tm.record(net, X, n_features=4)
+
+
+def test_a_compiled_model_is_recorded_without_compiling_anything_anew():
+    def run(watched):
+        torch.manual_seed(0)
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+        compiled = torch.compile(net, backend="eager")
+        recorder = tm.TrainingRecorder(compiled, (X, Y), "0", every=1) if watched else None
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for step in range(3):
+            loss = nn.functional.cross_entropy(compiled(X), Y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if recorder:
+                recorder.step(step)
+        return net.state_dict(), dict(torch._dynamo.utils.counters["frames"])
+
+    weights, frames = run(False)
+    its, its_frames = run(True)
+    assert equal(weights, its) and frames == its_frames
