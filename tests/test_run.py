@@ -221,6 +221,7 @@ def test_every_way_to_group():
         ([1, 2], "by must have one entry per row: expected 7, got 2"),
         (None, "by must be a column of the inputs, a tuple .* or groups; got None"),
         (["label", "correct"], r"given as a tuple, by=\('label', 'correct'\); got a list"),
+        (("label", np.arange(4)), r"a tuple holds names of columns; got str, ndarray. Add .*with_labels"),
         (lambda inputs: 1, r"must return a column, one value per input; got an array of shape \(\)"),
         (lambda inputs: [1], "the values that by= returned must have one entry per input"),
         ("lable", "Did you mean 'label'"),

@@ -258,6 +258,11 @@ class Activations:
             return Groups.from_columns({"group": by[self._rows]})
         if isinstance(by, str | tuple):
             names = (by,) if isinstance(by, str) else by
+            if not all(isinstance(name, str) for name in names):
+                raise ValueError(
+                    f"a tuple holds names of columns; got {', '.join(type(name).__name__ for name in names)}. Add what "
+                    "are no columns yet, acts.with_labels(a=..., b=...), and name them: by=('a', 'b')."
+                )
             return Groups.from_columns({name: self.column(name) for name in names}, self.inputs._names())
         column = np.asarray(by)
         if column.ndim != 1:
