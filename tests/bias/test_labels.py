@@ -104,6 +104,21 @@ def test_says_what_it_found() -> None:
     assert "weak" in repr(weak)
 
 
+def test_many_labels_taken_for_one_are_named() -> None:
+    rng = np.random.default_rng(0)
+    label = np.repeat(np.arange(4), 15)
+    values = 9 * np.eye(4)[label] + rng.normal(size=(60, 4))
+    prediction = np.where(np.arange(60) % 15 < 9, 3, label)  # a mark on most inputs of all labels, say
+    acts = tm.Activations.from_array(values, label=label, prediction=prediction)
+    found = find_label_errors(acts, n=2)
+    assert [(error.prediction, error.strong) for error in found] == [(3, True)] * 2
+    assert [set(error.alike) | {error.names[0]} for error in found] == [{"0", "1", "2"}] * 2
+    assert "as of 3 labels, a net that leans there?" in repr(found[0])
+    assert found[0].to_dict()["alike"] == list(found[0].alike)
+    one = find_label_errors(acts.with_labels(prediction=np.where(label == 0, prediction, label)))
+    assert [(error.names, error.alike) for error in one] == [(("0", "3"), ())]
+
+
 def test_nothing_is_confused() -> None:
     assert find_label_errors(two_heaps(prediction=called())) == ()
     assert find_label_errors(two_heaps(prediction=called(1, 2)), min_size=3) == ()
@@ -140,21 +155,33 @@ def swapped(data: ArrayData, label: int, other: int, rate: float, seed: int = 0)
     return replace(data, y=y)
 
 
-def found(net: Any, data: ArrayData, test: ArrayData, layer: str, epochs: int) -> tuple[LabelError, ...]:
+def learnt(net: Any, data: ArrayData, test: ArrayData, layer: str, epochs: int) -> tm.Activations:
     model = train(net, data, epochs=epochs, progress=False)
     acts = tm.record(model, loader(test), layers=[layer], progress=False, thumbnails=False)[layer]
     assert isinstance(acts, tm.Activations)
-    return find_label_errors(acts)
+    return acts
+
+
+def found(net: Any, data: ArrayData, test: ArrayData, layer: str, epochs: int) -> tuple[LabelError, ...]:
+    return find_label_errors(learnt(net, data, test, layer, epochs))
 
 
 def test_digits_swapped_and_clean() -> None:
     data, test = digits("train"), digits("test")
-    first, *others = found(mlp, swapped(data, 0, 1, 0.9), test, "relu2", 12)
+    acts = learnt(mlp, swapped(data, 0, 1, 0.9), test, "relu2", 12)
+    first, *others = find_label_errors(acts)
     assert (first.label, first.prediction, first.strong) == (0, 1, True)
     assert first.score > 0.7
     assert set(test.y[first.inputs]) == {0}
     assert not any(error.strong for error in others)
     assert not any(error.strong for error in found(mlp, data, test, "relu2", 12))
+    # the confusion matrix of maps names the pair: the one cell beside the diagonal with many inputs, whose map is not
+    # that of the class it is taken for
+    maps = tm.profile(acts, by=("label", "prediction"))
+    wrong = sorted((i for i, key in enumerate(maps.keys) if key[0] != key[1]), key=lambda i: -maps.counts[i])
+    assert maps.keys[wrong[0]] == (0, 1)
+    assert maps.counts[wrong[0]] > 5 * maps.counts[wrong[1]]
+    assert np.corrcoef(maps.values[[wrong[0], maps.keys.index((1, 1))]])[0, 1] < 0.8
 
 
 @pytest.mark.skipif(not FASHION_MNIST.exists(), reason="the package dataset-fashion-mnist is not installed")

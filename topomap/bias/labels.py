@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,9 @@ class LabelError:
         Whether `low` is above the threshold that ordinary confusions do not reach.
     layer
         The layer whose map was used.
+    alike
+        Other labels of which as much says that they were given the same prediction: a net that leans towards one class,
+        or a shortcut to it, takes many labels for that class, and swapped labels rarely more than one.
 
     Examples
     --------
@@ -75,6 +78,7 @@ class LabelError:
     other: float
     strong: bool
     layer: str = "layer"
+    alike: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -93,6 +97,7 @@ class LabelError:
         plain = ("score", "low", "n_label", "share", "own", "other", "layer")
         attrs: dict[str, Any] = {name: getattr(self, name) for name in plain}
         attrs |= {"label": self.names[0], "prediction": self.names[1], "strong": int(self.strong)}
+        attrs["alike"] = list(self.alike)
         return xarray.Dataset(
             {"position": (("input",), self.inputs), "evidence": (("input",), self.evidence)}, attrs=attrs
         )
@@ -102,11 +107,13 @@ class LabelError:
         plain = ("n", "n_label", "share", "score", "low", "confidence", "own", "other", "strong", "layer")
         found: dict[str, Any] = {"label": self.names[0], "prediction": self.names[1]}
         found |= {name: getattr(self, name) for name in plain}
-        return {**found, "inputs": self.inputs.tolist(), "evidence": self.evidence.tolist()}
+        return {**found, "alike": list(self.alike), "inputs": self.inputs.tolist(), "evidence": self.evidence.tolist()}
 
     def __repr__(self) -> str:
         sure = "" if self.confidence is None else f", confidence {self.confidence:.2f}"
         what = "labels swapped in training?" if self.strong else "weak, as ordinary confusion"
+        if self.alike:
+            what = f"labels swapped in training, or, as of {len(self.alike) + 1} labels, a net that leans there?"
         return (
             f"LabelError({self.names[0]} -> {self.names[1]}: {self.n} of {self.n_label}{sure}; neighbours "
             f"{self.own:.0%} {self.names[0]}, {self.other:.0%} {self.names[1]}; score {self.score:.2f}: {what})"
@@ -162,8 +169,9 @@ def find_label_errors(
 
     A class whose labels were changed in fewer than about half of the cases is mostly still predicted right: then only
     its confidence falls, and no pair is found. A net that is biased towards a class for another reason (one class much
-    rarer in training, say) can look the same: look at the inputs, and at the map of the pair,
-    ``profile(acts, by=("label", "prediction"))``.
+    rarer in training, say), or that learnt a shortcut to it (a mark that only one class had, and that inputs of all
+    classes have now), can look the same, of several labels at once (``.alike``): look at the inputs, and at the map of
+    the pair, ``profile(acts, by=("label", "prediction"))``.
 
     That confident disagreement with a clean label tells systematic label noise between classes is the idea of
     confident learning (Northcutt, Jiang and Chuang 2021, doi 10.1613/jair.1.12125); that neighbours in a hidden layer
@@ -236,7 +244,15 @@ def find_label_errors(
             )
         )
     found.sort(key=lambda error: (-error.score, error.names))
-    return tuple(found[:n])
+    return tuple(replace(error, alike=_alike(error, found)) for error in found[:n])
+
+
+def _alike(error: LabelError, found: list[LabelError]) -> tuple[str, ...]:
+    """Return the other labels that are strongly taken for the same class."""
+    if not error.strong:
+        return ()
+    same = [one.names[0] for one in found if one.strong and one.names[1] == error.names[1]]
+    return tuple(name for name in same if name != error.names[0])
 
 
 def _pairs(

@@ -105,11 +105,21 @@ def errors(
             f"\n{strong or 'none'} of {len(found)} pairs: more than ordinary confusions show. Look at their inputs: "
             "a model that leans towards a class for another reason can look the same."
         )
+    for name, labels in _leaning(found).items():
+        print(
+            f"{len(labels)} labels are taken for {name} ({', '.join(labels)}): this is what a model looks like that "
+            "leans towards a class, or learnt a shortcut to it, more than swapped labels."
+        )
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         text = _csv(found, opened.inputs) if file.suffix.lower() == ".csv" else _json(found, opened.inputs)
         file.write_text(text, encoding="utf-8")
         print(file)
+
+
+def _leaning(found: Sequence[LabelError]) -> dict[str, tuple[str, ...]]:
+    """Return the classes that several labels are strongly taken for, and these labels."""
+    return {one.names[1]: (one.names[0], *one.alike) for one in reversed(found) if one.alike}
 
 
 def _csv(found: Sequence[LabelError], inputs: Inputs) -> str:
