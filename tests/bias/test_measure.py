@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 import topomap as tm
-from topomap import Activations, Groups, Layout, measure_bias
+from topomap import Activations, Groups, Layout, measure_bias, measure_probe
 from topomap.bias.testing import benjamini_hochberg
 
 
@@ -143,6 +143,15 @@ def test_outcomes_where_predictions_are_known() -> None:
     assert report.outcomes.difference["error_rate"].value == pytest.approx(wanted)
     assert finite(report.to_dict())
     assert measure_bias(acts, "correct", n_permutations=100).outcomes is None
+
+
+def test_probe_where_it_is_asked_for() -> None:
+    acts = make(80, 6)
+    report = measure_bias(acts, "group", "label", probe=True, n_permutations=99, seed=4)
+    expected = measure_probe(acts, "group", "label", seed=4)
+    assert report.probe is not None
+    assert report.probe.to_dict() == expected.to_dict() == report.to_dict()["probe"]
+    assert measure_bias(acts, "group", "label", n_permutations=99).probe is None
 
 
 def test_rows_of_an_input_move_together() -> None:

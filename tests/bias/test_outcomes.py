@@ -197,6 +197,11 @@ def test_words() -> None:
     outcomes = measure_outcomes(inputs, by="group", within="label")
     assert repr(outcomes).startswith("Outcomes(by group within label: wrong a 5/20, b 5/20; adjusted difference of")
     assert "Wilson" in outcomes.method_text()
+    plain = measure_outcomes(table(np.arange(40) >= 30, np.arange(40) >= 24), by="group")
+    # a ratio is never told as if it were the other way round
+    assert repr(plain.difference["error_rate"]).endswith("(highest True; lowest False)")
+    assert repr(plain.ratio["error_rate"]).startswith("0 [") and "lowest False" in repr(plain.ratio["error_rate"])
+    assert "ratios (lowest over highest)" in plain.method_text()
     data = outcomes.to_xarray()
     assert data["value"].sel(metric="error_rate").values[:3].tolist() == [0.25, 0.25, 0.25]
     assert data.sizes["outcome"] == 1 + 2 + 4

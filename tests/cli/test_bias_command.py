@@ -87,7 +87,10 @@ def test_same_as_python(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{report.clusters[0].p:.2g}*" in first
     assert report.method_text() in " ".join(out.split())
     assert report.outcomes is not None and f"{100 * report.outcomes.by_group[0].error_rate.value:.1f} % [" in out
-    assert "error rate within label: difference" in out
+    gap, ratio = report.outcomes.adjusted_difference["error_rate"], report.outcomes.adjusted_ratio["error_rate"]
+    line = next(line for line in lines if line.startswith("error rate within label: difference"))
+    assert f"({gap.highest} less {gap.lowest}), ratio {ratio.value:.2f} [" in line
+    assert line.endswith(f"({gap.lowest} over {gap.highest})")
     assert lines[-3:] == [str(file) for file in to] and any(line.startswith("stored in") for line in lines)
 
 
@@ -189,6 +192,17 @@ def test_errors(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ):
         code, _, err = call(capsys, "errors", made, *words)
         assert code == 2 and told_ in err
+
+
+def test_many_labels_taken_for_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    label = np.repeat(np.arange(4), 15)
+    values = 9 * np.eye(4)[label] + np.random.default_rng(0).normal(size=(60, 4))
+    prediction = np.where(np.arange(60) % 15 < 9, 3, label)
+    inputs = Inputs(np.arange(60), {"label": label, "prediction": prediction})
+    tm.save_run(Run(inputs, {("fc", "none"): Activations(values, inputs, "fc")}), tmp_path / "run")
+    code, out, err = call(capsys, "errors", tmp_path / "run")
+    assert code == 0, err
+    assert out.splitlines()[-1].startswith("3 labels are taken for 3 (") and "learnt a shortcut" in out
 
 
 def test_moments_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,10 @@ def test_one_contrast_in_full(report: BiasReport) -> None:
     assert report.method_text() in caption
     n = len(report.significant[0])
     assert f"Outlined: clusters at p <= 0.05 (1: higher, {n} neurons, p = 0.005)" in caption
-    assert "Faded: differences of less than 1.96 standard errors. Grey: neurons without variation." in caption
+    assert (
+        "Faded: differences of less than 1.96 standard errors, which is no test. Grey: neurons without variation."
+        in caption
+    )
     check_texts(figure)
 
 
@@ -106,7 +109,8 @@ def test_what_is_painted(report: BiasReport) -> None:
         expected = ground.paint(ground.values(values)[None])[0]
         shown = np.ma.filled(ax.images[0].get_array(), np.nan)
         if ax is axes[5]:
-            expected = ground.paint(ground.values(contrast.maps[0, 0] - contrast.maps[0, 1])[None])[0]
+            g = (1 - 3 / (4 * contrast.df - 1)) * (contrast.maps[0, 0] - contrast.maps[0, 1])
+            expected = ground.paint(ground.values(g)[None])[0]
         np.testing.assert_allclose(shown, expected, atol=1e-5)
     # differences share one symmetric scale, and levels another; only differences are faded
     limits = {ax.images[0].get_clim() for i, ax in enumerate(axes) if i in (2, 5, 8, 11)}
@@ -134,11 +138,11 @@ def test_single_neurons_are_dots(report: BiasReport) -> None:
 
 
 def test_classes_and_widths(report: BiasReport) -> None:
-    figure = plot_bias(report, classes=["triangle"], width="single")
+    figure = plot_bias(report, classes=["triangle"], width="single", resolution=20)
     assert figure.get_figwidth() == 3.5 and len(maps_of(figure)) == 6
     assert "1 of 3 classes are drawn" in whole(figure)
     check_texts(figure)
-    assert len(maps_of(plot_bias(report, classes=[]))) == 3
+    assert len(maps_of(plot_bias(report, classes=[], caption=False, resolution=20))) == 3
     for wrong in ("trinagle", ["trinagle"]):
         with pytest.raises(ValueError, match="Did you mean 'triangle'"):
             plot_bias(report, classes=wrong)
@@ -151,24 +155,24 @@ def test_classes_and_widths(report: BiasReport) -> None:
 
 
 def test_summary_of_contrasts_and_layers(report: BiasReport, three: BiasReport) -> None:
-    figure = plot_bias(three)
+    figure = plot_bias(three, resolution=20)
     told = words(figure)
     assert len(maps_of(figure)) == 3 and len(figure.axes) == 4
     assert [word for word in told if "−" in word] == ["new − rest", "odd − rest", "old − rest"]
     assert [word for word in told if word.startswith("n = 60; ")].__len__() == 3
     assert three.method_text() in whole(figure)
-    full = plot_bias(three, group="new")
+    full = plot_bias(three, group="new", resolution=20)
     assert words(full)[:4] == ["the rest", "n = 120", "new", "n = 60"]
     # clusters keep the numbers that they have in the report
     mine = [i for i, c in enumerate(three.clusters, 1) if c.group == "new" and c.p <= 0.05]
     drawn = [int(text.get_text()) for ax in maps_of(full) for text in ax.texts]
     assert drawn == mine
-    layers = plot_bias([report, replace(report, layer="conv3")])
+    layers = plot_bias([report, replace(report, layer="conv3")], resolution=20)
     assert [word for word in words(layers) if word in ("conv2", "conv3")] == ["conv2", "conv3"]
     assert "Every layer was tested by itself, without correction over layers. Of the first:" in whole(layers)
-    table = plot_bias([three, replace(three, layer="conv3")])
+    table = plot_bias([three, replace(three, layer="conv3")], caption=False, resolution=20)
     assert len(maps_of(table)) == 6 and "layer" in words(table)
-    one = plot_bias([three, replace(three, layer="conv3")], group="odd")
+    one = plot_bias([three, replace(three, layer="conv3")], group="odd", resolution=20)
     assert len(maps_of(one)) == 2 and one.axes[-1].get_xlabel().startswith("difference, odd − rest")
     for figure in (layers, table, one):
         check_texts(figure)
@@ -229,7 +233,7 @@ def test_caption_without_method(report: BiasReport) -> None:
 def probe() -> Probe:
     acts = planted()
     steps = {step: _blurred(acts, step) for step in (0, 100, 400)}
-    return measure_probe(steps, "group", "label", n_permutations=39)
+    return measure_probe(steps, "group", "label", n_permutations=19)
 
 
 def _blurred(acts: Activations, step: int) -> Activations:
@@ -305,7 +309,7 @@ def test_picture_bias(report: BiasReport) -> Figure:
 
 
 def test_colours_of_bars(report: BiasReport) -> None:
-    figure = plot_bias(report, cmap="PuOr", limits=2.0)
+    figure = plot_bias(report, cmap="PuOr", limits=2.0, resolution=20)
     names = [ax.images[0].get_cmap().name for ax in maps_of(figure)]
     assert names[2] == "PuOr" and names[0] == style.diverging().name
     assert maps_of(figure)[2].images[0].get_clim() == (-2, 2)

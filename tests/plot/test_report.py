@@ -126,6 +126,9 @@ def test_tables(report: BiasReport, tmp_path: Path) -> None:
     assert row[:3] == ["1", "higher", str(len(one))] and row[-1] == mean and row[5] == str(one.peak)
     outcomes = next(row for row in rows if row[0] == "new" and len(row) == 5)
     assert outcomes[1:4] == ["90", "18", "20.0 % \\[13.0, 29.4\\]"]
+    gap = next(row for row in rows if row[0] == "error rate within label")  # no ratio without what is over what
+    assert gap[1:3] == ["new", "old"] and gap[3].startswith("20.0 points") and gap[4].startswith("0.00")
+    assert "Difference: highest less lowest, in percentage points; ratio: lowest over highest." in text
 
 
 def test_markdown_has_its_pictures_beside_it(report: BiasReport, tmp_path: Path) -> None:
@@ -184,7 +187,10 @@ def test_layers_probe_and_contrasts(plain: BiasReport, layout: Layout, tmp_path:
     assert [name[0] for name in names] == list("1234") and names[0] == "1-all.png"
     assert names[2:] == ["3-outcomes.png", "4-probe.png"]  # the same outcomes are told once
     assert "The contrast of the smallest p, of 6, in full:" in text
-    assert "tests as under figure" in text and "Every layer was tested by itself" in text
+    assert "tests as under figure" in text
+    found = text.partition("## What was found")[2].partition("## Who")[0]
+    assert "Every layer was tested by itself: p are corrected over its neurons and contrasts, and not" in found
+    assert "neurons by themselves in some contrast, at corrected p" in found and "pair" not in found
     assert f"| conv2 | {probe.accuracy[0]:.3f} |" in text and probe.method_text().split("(L2)")[0] in text
     assert "| layer | contrast | neuron |" in text and "new / rest" not in text
     assert "| label | new against the rest |" in text
@@ -229,7 +235,7 @@ def test_nothing_found_is_said(layout: Layout, tmp_path: Path) -> None:
     assert not found.significant
     text = save_report(found, tmp_path / "a.md", dpi=40).read_text()
     assert "no cluster of neighbouring neurons differs, and no neuron by itself, at corrected p <= 0.05" in text
-    assert "does not show that the groups are treated alike" in text
+    assert "does not show that the groups are treated alike" in text and "Every layer" not in text
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")  # what turns the direction of writing has none

@@ -13,6 +13,7 @@ from topomap.bias.clusters import adjacency
 from topomap.bias.effects import Table
 from topomap.bias.maps import class_maps
 from topomap.bias.outcomes import Outcomes, measure_outcomes
+from topomap.bias.probe import measure_probe
 from topomap.bias.report import BiasReport
 from topomap.bias.sample import Sample, compare, draw_sample
 from topomap.bias.testing import plan_tests, run_tests
@@ -35,6 +36,7 @@ def measure_bias(
     tfce: bool = False,
     min_size: int = 5,
     interval: str = "analytic",
+    probe: bool = False,
     seed: int = 0,
     progress: bool = True,
 ) -> BiasReport:
@@ -75,15 +77,19 @@ def measure_bias(
         with a cell of fewer than 5 inputs are left out). The formula takes spreads to be equal: choose the bootstrap
         where they are not. Inputs of one unit are not independent, and no formula holds: with `unit`, units are drawn
         instead within each group, at least 5 of each.
+    probe
+        Whether to measure as well how well the groups can be read from this layer, with the defaults of
+        `measure_probe`, which gives curves over layers and steps, and corrects over them.
     seed
-        Of permutations and bootstrap.
+        Of permutations, bootstrap and probe.
     progress
         Show a bar where standard error is a terminal.
 
     Returns
     -------
     BiasReport
-        With error rates and confidence per group (`measure_outcomes`) where labels and predictions are known.
+        With error rates and confidence per group (`measure_outcomes`) where labels and predictions are known, and with
+        the probe where it was asked for.
 
     Warns
     -----
@@ -164,6 +170,9 @@ def measure_bias(
         raise ValueError(f"layer {acts.layer!r} has NaN or infinite values; record with nonfinite='mask'.")
     comparisons, excluded = compare(sample, reference, alpha, interval)
     plan = plan_tests(comparisons, n_permutations, forming if layout is not None else None)
+    decoded = None
+    if probe:
+        decoded = measure_probe(acts, by, within, unit, min_size=min_size, seed=seed, progress=progress)
     table = Table.of(values, sample.classes)
     near = None if layout is None else adjacency(layout, table.dead)
     off = None if layout is None else layout.dead | table.dead
@@ -208,6 +217,7 @@ def measure_bias(
         exact=plan.exact,
         layout=layout,
         outcomes=_outcomes(acts, sample, by, within, unit, min_size, seed, progress),
+        probe=decoded,
         parameters=parameters,
         provenance={
             "parameters": parameters,

@@ -83,9 +83,9 @@ class Outcomes:
         single = "Wilson's for error rates, Student's for mean confidence"
         text = [
             f"Error rate and mean confidence by {' x '.join(self.by)}; 95 % intervals "
-            f"{single if self.unit is None else f'from a bootstrap over {over}'}. Differences and ratios are those of "
-            f"the two groups furthest apart; their intervals hold for all pairs of groups at once (bootstrap over "
-            f"{over})."
+            f"{single if self.unit is None else f'from a bootstrap over {over}'}. Differences (highest less lowest) "
+            "and ratios (lowest over highest) are those of the two groups furthest apart; their intervals hold for all "
+            f"pairs of groups at once (bootstrap over {over})."
         ]
         if self.within:
             text.append(

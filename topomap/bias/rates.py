@@ -89,7 +89,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Gap(Interval):
-    """How far apart two groups are: a difference, or a ratio, with its 95 % interval.
+    """How far apart two groups are: highest less lowest, or lowest over highest, with its 95 % interval.
 
     Parameters
     ----------
@@ -107,7 +107,8 @@ class Gap(Interval):
         return super().to_dict() | {"highest": self.highest, "lowest": self.lowest}
 
     def __repr__(self) -> str:
-        return f"{super().__repr__()}, {self.highest} against {self.lowest}"
+        pair = f" (highest {self.highest}; lowest {self.lowest})" if self.highest else ""
+        return super().__repr__() + pair
 
 
 @dataclass(frozen=True, eq=False)

@@ -225,7 +225,7 @@ def _outcomes(outcomes: Outcomes) -> str:
     """Return what the model made of the groups as lines."""
     from topomap.cli.show import table
     from topomap.plot.probe import NAMES
-    from topomap.plot.words import columns_of, pair_of, ratio, share
+    from topomap.plot.words import columns_of, ratio, share
 
     sure = "confidence" in outcomes.metrics
     rows = [
@@ -237,7 +237,10 @@ def _outcomes(outcomes: Outcomes) -> str:
     for metric in outcomes.metrics:
         gap = (outcomes.adjusted_difference or outcomes.difference)[metric]
         times = (outcomes.adjusted_ratio or outcomes.ratio)[metric]
-        text = f"difference {share(gap, 'points')}, ratio {ratio(times)} ({pair_of(gap)})"
+        text = gap.reason
+        if gap.value is not None:
+            over = "" if times.value is None else f" ({times.lowest} over {times.highest})"
+            text = f"difference {share(gap, 'points')} ({gap.highest} less {gap.lowest}), ratio {ratio(times)}{over}"
         lines.append(f"{NAMES[metric]}{where}: {text}")
     return "\n".join(lines)
 

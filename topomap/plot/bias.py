@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from topomap._check import instance_of, unknown
 from topomap.bias import BiasReport, Cell, Cluster, Contrast
+from topomap.bias.effects import small_sample
 from topomap.layout import Layout
 from topomap.plot import style
 from topomap.plot.cells import draw_outlines
@@ -98,7 +99,9 @@ def plot_bias(
     Outlines are drawn around clusters with p of at most the report's alpha. They say that the groups differ somewhere
     inside; where their edge runs is not tested. Dots mark single neurons with a p of at most alpha after correction
     over all neurons and contrasts. Differences are faded below 1.96 standard errors, which 95 % of them stay below
-    where groups do not differ; not so with units, whose inputs are not independent.
+    where groups do not differ; not so with units, whose inputs are not independent. Fading is no test: of many neurons
+    that do not differ some stay unfaded. Of single classes the difference is Hedges' g too, over the deviation within
+    the cells of all classes.
 
     Examples
     --------
@@ -193,7 +196,7 @@ def _in_full(
                 ground,
                 contrast.effect,
                 _count(clusters, report, single),
-                noise=_noise(report, tested),
+                noise=_noise(report, contrast, tested),
                 clusters=clusters,
                 single=single,
             ),
@@ -205,7 +208,8 @@ def _in_full(
             own, other = contrast.maps[c]
             maps[0, column] = _Map(ground, other, f"n = {tested[c].n_reference:,}", difference=False)
             maps[1, column] = _Map(ground, own, f"n = {tested[c].n_group:,}", difference=False)
-            maps[2, column] = _Map(ground, own - other, noise=_noise(report, [tested[c]]))
+            g = small_sample(contrast.df) * (own - other)
+            maps[2, column] = _Map(ground, g, noise=_noise(report, contrast, [tested[c]]))
         board.add_table(" x ".join(report.within), names, [tested[c].name for c in chosen], maps)
     more = f" {len(chosen)} of {len(tested)} classes are drawn." if 0 < len(chosen) < len(tested) else ""
     text = caption if isinstance(caption, str) else caption_of(report, contrast.group) + more if caption else ""
@@ -232,7 +236,7 @@ def _summary(
                 ground,
                 report[group].effect,
                 f"n = {report[group].n_group:,}; {_count(own, report, single)}",
-                noise=_noise(report, [cell for cell in report[group].cells if cell.tested]),
+                noise=_noise(report, report[group], [cell for cell in report[group].cells if cell.tested]),
                 clusters=own,
                 single=single,
             )
@@ -249,10 +253,10 @@ def _summary(
     return board.draw(limits, cmap, text, ("", f"{label}\n(Hedges' g)"))
 
 
-def _noise(report: BiasReport, cells: Sequence[Cell]) -> float:
-    """Return 1.96 standard errors of a difference within cells, in deviations; 0 where inputs are not independent."""
+def _noise(report: BiasReport, contrast: Contrast, cells: Sequence[Cell]) -> float:
+    """Return 1.96 standard errors of Hedges' g where groups do not differ; 0 where inputs are not independent."""
     weight = sum(cell.n_group * cell.n_reference / (cell.n_group + cell.n_reference) for cell in cells)
-    return 1.96 / weight**0.5 if report.unit is None else 0.0
+    return float(1.96 * small_sample(contrast.df) / weight**0.5) if report.unit is None else 0.0
 
 
 def _minus(contrast: Contrast) -> str:

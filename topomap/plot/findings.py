@@ -19,7 +19,6 @@ from topomap.plot.words import (
     flat,
     joined,
     layer_of,
-    pair_of,
     ratio,
     reference_of,
     rounded_p,
@@ -31,6 +30,11 @@ from topomap.plot.words import (
 
 #: Rows of a table, clusters that are listed, contrasts whose classes are counted, and neurons of a cluster by number.
 MOST_ROWS, MOST_CLUSTERS, MOST_CONTRASTS, MOST_NAMED = 60, 30, 6, 60
+
+_BY_ITSELF = (
+    "Every layer was tested by itself: p are corrected over its neurons and contrasts, and not over layers. The more "
+    "layers, the more likely it is that one of them differs by chance."
+)
 
 
 def write_findings(
@@ -58,6 +62,7 @@ def write_findings(
         Paragraph(f"{layers}; {first.n_inputs:,} inputs in {len(first.names)} groups.", "lead"),
         Heading("What was found"),
         Items([*map(_found, reports), *map(_outcome, outcomes), *map(_readable, probes)]),
+        *([Paragraph(_BY_ITSELF)] if len(reports) > 1 else []),
         Heading("Who was compared"),
         *_groups(first),
         Heading("Maps"),
@@ -80,8 +85,8 @@ def write_findings(
 
 def _found(report: BiasReport) -> str:
     """Return what was found in one layer."""
-    several = len(report.contrasts) > 1
-    single = sum(int((c.p_family <= report.alpha).sum()) for c in report.contrasts)
+    some = " in some contrast" if len(report.contrasts) > 1 else ""
+    single = int((np.min([c.p_family for c in report.contrasts], axis=0) <= report.alpha).sum())
     parts = []
     if report.layout is not None:
         n, of = len(report.significant), len(report.clusters)
@@ -92,9 +97,8 @@ def _found(report: BiasReport) -> str:
             if n
             else "no cluster of neighbouring neurons differs"
         )
-    what = "neuron" if not several else "pair of neuron and contrast" if single == 1 else "pairs of neuron and contrast"
-    alone = f"{single:,} {what if several else 'neurons'} by themselves" if single > 1 else f"one {what} by itself"
-    parts.append(alone if single else f"no {what} by itself")
+    alone = f"{single:,} neurons by themselves" if single > 1 else "one neuron by itself"
+    parts.append(alone + some if single else f"no neuron by itself{some.replace('some', 'any')}")
     contrast = max(report.contrasts, key=lambda c: float(np.abs(c.effect).max(initial=0)))
     j = int(np.abs(contrast.effect).argmax())
     text = (
@@ -295,9 +299,8 @@ def _outcomes(outcomes: Outcomes, dpi: float) -> list[Block]:
     lines = [
         [
             f"{NAMES[metric]}{where}",
-            share(differences[metric], "points"),
-            ratio(ratios[metric]),
-            pair_of(ratios[metric]),
+            *(differences[metric].highest, differences[metric].lowest),
+            *(share(differences[metric], "points"), ratio(ratios[metric])),
         ]
         for metric in outcomes.metrics
         for where, differences, ratios in gaps
@@ -308,7 +311,11 @@ def _outcomes(outcomes: Outcomes, dpi: float) -> list[Block]:
         _picture("outcomes", plot_outcomes(outcomes, caption=False), dpi, alt, outcomes_caption(outcomes)),
         _table(header, rows, range(1, len(header)), "What the model made of the groups, with 95 % intervals."),
         _table(
-            ["", "difference", "ratio", "groups"], lines, [1, 2], "The two groups furthest apart, in percentage points."
+            ["", "highest", "lowest", "difference", "ratio"],
+            lines,
+            [3, 4],
+            "The two groups furthest apart. Difference: highest less lowest, in percentage points; ratio: lowest over "
+            "highest.",
         ),
     ]
     if outcomes.untested:

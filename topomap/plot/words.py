@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from topomap.bias import BiasReport, Cluster, Contrast
-from topomap.bias.rates import Gap, Interval
+from topomap.bias.rates import Interval
 
 
 def layer_of(report: BiasReport) -> str:
@@ -88,11 +88,6 @@ def limits(found: Interval, factor: float, form: str) -> str:
     if found.low is None or found.high is None:
         return ""
     return f" [{factor * found.low:{form}}, {factor * found.high:{form}}]".replace("-", "−")
-
-
-def pair_of(gap: Gap) -> str:
-    """Return the two groups that are furthest apart."""
-    return f"{gap.highest} against {gap.lowest}" if gap.highest else ""
 
 
 def runs(numbers: Sequence[int], most: int) -> str:
@@ -180,7 +175,7 @@ def caption_of(report: BiasReport | Sequence[BiasReport], group: str | None = No
     if any((c.p_family <= first.alpha).any() for c in found):
         marks.append(f"Dots: single neurons at corrected p <= {first.alpha:g}.")
     if first.unit is None:
-        marks.append("Faded: differences of less than 1.96 standard errors.")
+        marks.append("Faded: differences of less than 1.96 standard errors, which is no test.")
     if any(each.dead.any() for each in reports):
         marks.append("Grey: neurons without variation.")
     if len(reports) > 1:
