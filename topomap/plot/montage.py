@@ -144,5 +144,8 @@ def describe_film(
         if maps.small.any():
             parts.append(f"Pale: fewer than {maps.min_size} inputs")
     if between:
-        parts.append(f"{len(maps.steps)} snapshots, {between} frame{'s' * (between != 1)} between two are interpolated")
+        most = "up to " if places.moving else ""
+        parts.append(
+            f"{len(maps.steps)} snapshots; {most}{between} frame{'s' * (between != 1)} between two, interpolated"
+        )
     return ". ".join(parts) + "."

@@ -87,7 +87,7 @@ def make_plan(
     dots
         Whether the layout itself is shown, left of the maps.
     quality, bar
-        Whether there are a curve of quality and a colour bar.
+        Whether there are a curve of quality, which small pages have no room for, and a colour bar.
 
     Raises
     ------
@@ -99,7 +99,8 @@ def make_plan(
     point = dpi / 72
     pad = round(8 * point)
     head = round((HEAD + 5) * point)
-    lines = wrap(caption, (width - 2 * pad) / point * 0.97, style.SMALL)
+    # on coarse screens letters are wider
+    lines = wrap(caption, (width - 2 * pad) / point * 0.93, style.SMALL)
     foot = round((len(lines) * style.SMALL * 1.25 + 3) * point)
     strip = round(max(0.15 * height, 40 * point))
     below = round((style.SMALL + 5) * point)  # numbers under the axes
@@ -140,7 +141,9 @@ def make_plan(
     box_bar = Box(width - pad - third + label // 2, y + strip // 3, third - label, round(7 * point)) if bar else None
     right = width - pad - (third if bar else 0)
     box_quality = Box(right - third + label, y, third - 2 * label, strip) if quality else None
-    right -= third if quality else 0
+    if box_quality is not None and min(box_quality.w, right - third - pad - 2 * label) < 60 * point:
+        box_quality = None  # two curves beside each other would be too narrow to read
+    right -= third if box_quality is not None else 0
     curve = Box(pad + label, y, right - pad - 2 * label, strip)
     return Plan(
         width,
