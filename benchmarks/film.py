@@ -171,11 +171,10 @@ def long(to: str) -> None:
     film.save(to, progress=False)
     whole = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     size = Path(to).stat().st_size / 1e6
     print(
         f"\n{film}: {made:.0f} s for values, layout and quality, {1e3 * (whole - made) / len(film):.1f} ms per frame "
-        f"drawn and encoded; peak {peak:.0f} MiB, and {child:.0f} MiB of ffmpeg; {size:.1f} MB"
+        f"drawn and encoded; peak {peak:.0f} MiB without ffmpeg; {size:.1f} MB"
     )
 
 
