@@ -242,7 +242,7 @@ def test_a_resumed_recorder_appends_after_the_last_snapshot(tmp_path):
         ({"model": nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2))}, "5 neurons of layer '1' .*, now 6"),
         ({"loader": (X + 1, Y)}, "other inputs than those of this loader"),
         ({"by": [("label", "correct")]}, "by="),
-        ({"n_features": 9}, "n_features=128, now .* n_features=9"),
+        ({"n_features": 9}, "n_features=128, now n_features=9"),
     ],
 )
 def test_another_training_is_refused(tmp_path, changed, match):

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import topomap as tm
 from topomap.recording.probe import ProbeSet
-from topomap.recording.training import is_due, undisturbed
+from topomap.recording.schedule import is_due
+from topomap.recording.state import undisturbed
 
 torch.manual_seed(0)
 X = torch.randn(90, 6)

@@ -140,14 +140,14 @@ def watch(
     Examples
     --------
     >>> watch(digits("train"), digits("test"), epochs=1)
-    Run(797 inputs, 1 layers: relu2, 11 snapshots, steps 0 to 10)
+    Run(797 inputs, 1 layers: relu2, 9 snapshots, steps 0 to 10)
     """
     import torch
     from tqdm.auto import tqdm
 
     from topomap.demo import accuracy
     from topomap.recording import TrainingRecorder
-    from topomap.recording.training import is_due
+    from topomap.recording.schedule import is_due
 
     x = torch.from_numpy(np.stack([train[i][0] for i in range(len(train))]))
     y = torch.from_numpy(np.asarray(train.y))

@@ -146,3 +146,35 @@ def uninterrupted() -> Iterator[None]:
 
 def _call(handler: Callable[..., Any], args: tuple[Any, ...]) -> None:
     handler(*args)
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Run a model that is being trained without a trace: no gradients, no mixed precision of the caller's, no changes.
+
+    Modules count, average or cache in buffers, some of them in evaluation mode too: these are put back. Weights that
+    autocast cached meanwhile have no gradients, so that its cache is cleared.
+    """
+    kept = [
+        (module, name, buffer, buffer._version, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not buffer.is_inference()
+    ]
+    kind = torch.device(home_of(model)).type if home_of(model) != "auto" else "cpu"
+    try:
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(kind, enabled=False):
+            yield
+    finally:
+        torch.clear_autocast_cache()
+        with torch.no_grad():
+            for module, name, buffer, version, values in kept:
+                module._buffers[name] = buffer
+                if buffer._version != version:
+                    buffer.copy_(values)
+
+
+def home_of(model: nn.Module) -> str:
+    """Return the device of a model, which it never leaves while it trains."""
+    homes = {str(tensor.device) for tensor in (*model.parameters(), *model.buffers())}
+    return homes.pop() if len(homes) == 1 else "auto"

@@ -5,14 +5,12 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from types import TracebackType
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -22,14 +20,12 @@ from topomap.recording.probe import ProbeSet
 from topomap.recording.provenance import told
 from topomap.recording.recorder import By, record
 from topomap.recording.reduce import check_reductions
+from topomap.recording.resuming import check_fit, check_parameters
+from topomap.recording.schedule import Every, check_every, is_due
 from topomap.recording.selection import Selector, lent, select_layers
+from topomap.recording.state import home_of, undisturbed
 from topomap.run import Activations, Inputs, Run
 from topomap.store import TrainingFolder, open_run
-
-Every = int | Literal["epoch", "geometric"]
-
-#: Snapshots per factor of ten where the schedule is geometric.
-PER_DECADE = 10
 
 #: Columns of the sketch: products of neurons up to about 9 %, and 1 MiB per snapshot of 2,048 neurons.
 N_FEATURES = 128
@@ -143,7 +139,9 @@ class TrainingRecorder:
         self.options = options
         select_layers(lent(model), layers)  # an unknown name is an error now, not after an epoch
         self._folder = None if to is None else TrainingFolder(to, overwrite)
-        self._check_parameters()
+        if self._folder is not None:
+            ours = {"layers": told(layers), "reduce": list(self.reduce), "keep": keep, "seed": seed}
+            check_parameters(self._folder, {"model": type(lent(model)).__name__, **ours})
         self._probe = ProbeSet(loader, seed)
         self._snapshots: dict[int, Run] = {}
         self._metrics: dict[int, dict[str, float]] = {}
@@ -331,7 +329,7 @@ class TrainingRecorder:
         options = dict(self.options)
         if not first:
             options["thumbnails"] = False  # they are those of the first snapshot
-        options.setdefault("device", _home(self.model))
+        options.setdefault("device", home_of(self.model))
         moments = self.keep == "moments"
         with generators_restored(self.loader), undisturbed(self.model):
             run = record(
@@ -354,7 +352,8 @@ class TrainingRecorder:
             about = dict(run.provenance)
             for name in ("duration_s", "records", "step"):
                 about.pop(name, None)
-            self._check_fit(run)
+            if self._folder is not None:
+                check_fit(self._folder, run, self._probe.digest)
             self._about = about
         return run
 
@@ -365,123 +364,6 @@ class TrainingRecorder:
         share = round(self._spent / now, 4) if now else 0.0
         about = {"every": self.every, "keep": self.keep, "probe": self._probe.digest, **spent, "share": share}
         return {**self._about, "training": {name: value for name, value in about.items() if value is not None}}
-
-    def _check_parameters(self) -> None:
-        """Raise where a training that is to be gone on with was recorded in another way."""
-        if self._folder is None or not self._folder.steps:
-            return
-        before = self._folder.provenance
-        parameters = before.get("parameters", {})
-        differences = [
-            f"{name} {then!r}, now {now!r}"
-            for name, then, now in (
-                ("model", before.get("model"), type(lent(self.model)).__name__),
-                ("layers", parameters.get("layers"), told(self.layers)),
-                ("reduce", parameters.get("reduce"), list(self.reduce)),
-                ("keep", parameters.get("keep"), self.keep),
-                ("seed", before.get("seed"), self.seed),
-            )
-            if then != now
-        ]
-        if differences:
-            raise self._other("; ".join(differences))
-
-    def _check_fit(self, run: Run) -> None:
-        """Raise where the first snapshot of a session does not fit those before it."""
-        if self._folder is None or not self._folder.steps:
-            return
-        last = open_run(self._folder.to)
-        sizes, before = ({key: r.n_neurons for key, r in one.records.items()} for one in (run, last))
-        if sizes != before:
-            odd = [key for key in {**before, **sizes} if before.get(key) != sizes.get(key)]
-            layer, reduce = odd[0]
-            had, has = before.get(odd[0], 0), sizes.get(odd[0], 0)
-            raise self._other(f"{had} neurons of layer {layer!r} ({reduce}), now {has}")
-        if last.provenance.get("training", {}).get("probe") != self._probe.digest:
-            raise self._other("other inputs than those of this loader")
-        if self.keep == "moments":
-            then, now = (one.provenance.get("parameters", {}).get("by") for one in (last, run))
-            features = [one.provenance.get("parameters", {}).get("n_features") for one in (last, run)]
-            if (then, features[0]) != (now, features[1]):
-                raise self._other(f"by={then} and n_features={features[0]}, now by={now} and n_features={features[1]}")
-
-    def _other(self, what: str) -> ValueError:
-        place = "" if self._folder is None else str(self._folder.to)
-        return ValueError(
-            f"the training at {place} cannot be gone on with: it was recorded with {what}. Choose another folder, or "
-            "pass overwrite=True to begin anew."
-        )
-
-
-def check_every(every: Any) -> Every | None:
-    """Return a schedule if it is one."""
-    if every is None or every in ("epoch", "geometric"):
-        return every  # type: ignore[no-any-return]
-    if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < 1:
-        raise ValueError(f"every must be a number of steps of at least 1, 'epoch' or 'geometric'; got {every!r}.")
-    return int(every)
-
-
-def is_due(every: Every, step: int, epoch: float = math.nan, seen: tuple[float, float] | None = None) -> bool:
-    """Return whether the schedule has a snapshot between the last call (step and epoch) and this one.
-
-    At the first call it is due where the schedule has one at this very step.
-
-    Examples
-    --------
-    >>> [step for step in range(30) if is_due("geometric", step)]
-    [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25]
-    >>> is_due(100, 250, seen=(190, 0)), is_due(100, 250, seen=(200, 0))
-    (True, False)
-    """
-    if every == "epoch":
-        return epoch == math.floor(epoch) if seen is None or math.isnan(seen[1]) else epoch // 1 > seen[1] // 1
-    last = step - 1 if seen is None else int(seen[0])
-    if isinstance(every, int):
-        return step // every > last // every
-    return _decades(step) > _decades(last)
-
-
-def _decades(step: int) -> int:
-    """Return how many steps of the geometric schedule there are up to this one."""
-    if step < 1:
-        return 1 + step if step >= -1 else 0
-    k = math.floor(PER_DECADE * math.log10(step + 0.5)) + 1
-    while round(10 ** (k / PER_DECADE)) > step:
-        k -= 1
-    return k + 2
-
-
-@contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Run a model that is being trained without a trace: no gradients, no mixed precision of the caller's, no changes.
-
-    Modules count, average or cache in buffers, some of them in evaluation mode too: these are put back. Weights that
-    autocast cached meanwhile have no gradients, so that its cache is cleared.
-    """
-    kept = [
-        (module, name, buffer, buffer._version, buffer.detach().clone())
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None and not buffer.is_inference()
-    ]
-    kind = torch.device(_home(model)).type if _home(model) != "auto" else "cpu"
-    try:
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(kind, enabled=False):
-            yield
-    finally:
-        torch.clear_autocast_cache()
-        with torch.no_grad():
-            for module, name, buffer, version, values in kept:
-                module._buffers[name] = buffer
-                if buffer._version != version:
-                    buffer.copy_(values)
-
-
-def _home(model: nn.Module) -> str:
-    """Return the device of a model, which it never leaves while it trains."""
-    homes = {str(tensor.device) for tensor in (*model.parameters(), *model.buffers())}
-    return homes.pop() if len(homes) == 1 else "auto"
 
 
 def _with_inputs(run: Run, first: Inputs | None, provenance: Mapping[str, Any]) -> Run:
