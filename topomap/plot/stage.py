@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topomap.plot import style
+from topomap.plot.curves import name_curve, over_steps
 from topomap.plot.sheet import dress
 from topomap.plot.text import text_width, wrap
 from topomap.training import StepQuality
@@ -362,7 +363,7 @@ def _curves(
     places = []
     ax = _axes(figure, plan, plan.curve)
     over_steps(ax, steps)
-    _heading(ax, f"step {int(steps[0]):,} to {int(steps[-1]):,}", style.QUIET, 0.5, "center")
+    name_curve(ax, f"step {int(steps[0]):,} to {int(steps[-1]):,}", style.QUIET, 0.5, "center")
     colors = (style.OKABE_ITO[3], style.OKABE_ITO[0])
     if not metrics:
         ax.set_yticks([])
@@ -377,7 +378,7 @@ def _curves(
         if len(finite := values[np.isfinite(values)]) and finite.min() >= 0:
             top = 1.0 if 0.5 < finite.max() <= 1 and "loss" not in name else None
             axes.set_ylim(0, top)
-        _heading(ax, name, colors[i], float(i), ("left", "right")[i])
+        name_curve(ax, name, colors[i], float(i), ("left", "right")[i])
         place = axes.transData.transform(np.column_stack([steps, np.nan_to_num(values)]))
         lines[name] = (colors[i], np.where(np.isfinite(values), plan.height - place[:, 1], np.nan))
     places.append((ax, plan.curve))
@@ -389,7 +390,7 @@ def _curves(
         looks = {"trustworthiness": style.OKABE_ITO[2], "knn": style.OKABE_ITO[5]}
         for i, (name, color) in enumerate(looks.items()):
             ax.plot(quality.steps, getattr(quality, name), color=color, linewidth=1.1)
-            _heading(ax, called[i], color, float(i), ("left", "right")[i], 0.98 if i and tight else 0.0)
+            name_curve(ax, called[i], color, float(i), ("left", "right")[i], 0.98 if i and tight else 0.0)
         ax.set(ylim=(0, 1), yticks=[0, 0.5, 1])
         places.append((ax, plan.quality))
     x, rows = [], []
@@ -397,31 +398,3 @@ def _curves(
         x.append(axes.transData.transform(np.column_stack([steps, np.zeros(len(steps))]))[:, 0])
         rows.append((box.y, box.y + box.h))
     return x, rows, lines
-
-
-def over_steps(ax: Axes, steps: NDArray[np.int64]) -> None:
-    """Give axes the steps as x; by powers where most steps are early ones."""
-    from matplotlib.ticker import MaxNLocator
-
-    dress(ax)
-    gaps = np.diff(steps)
-    ax.set_xlim(float(steps[0]), float(steps[-1]))
-    if gaps.max() >= 8 * gaps.min() and steps[0] >= 0:
-        ax.set_xscale("symlog", linthresh=float(gaps.min()))
-        powers = 10 ** np.arange(int(np.log10(max(steps[-1], 1))) + 1)
-        ticks = [0, *powers[powers <= steps[-1]].tolist()] if steps[0] == 0 else powers.tolist()
-        ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-        ax.minorticks_off()
-        ax.set_xlim(float(steps[0]), float(steps[-1]))
-    else:
-        wide = ax.get_window_extent().width / ax.figure.dpi * 72
-        room = wide / (text_width(f"{int(steps[-1])}", style.SMALL) + 8)
-        ax.xaxis.set_major_locator(MaxNLocator(max(1, min(6, int(room))), integer=True))
-
-
-def _heading(ax: Axes, text: str, color: str, x: float, ha: Any, down: float = 0.0) -> None:
-    """Name a curve above its axes, or so far down in them."""
-    ax.annotate(
-        text, (x, 1 - down), xycoords="axes fraction", xytext=(0, 4), textcoords="offset points", ha=ha, va="bottom",
-        fontsize=style.SMALL, color=color, parse_math=False,
-    )  # fmt: skip

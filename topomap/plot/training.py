@@ -8,9 +8,9 @@ import numpy as np
 
 from topomap._check import instance_of
 from topomap.plot import style
+from topomap.plot.curves import over_steps
 from topomap.plot.grid import describe
 from topomap.plot.sheet import GAP, LINE, MARGIN, Sheet
-from topomap.plot.stage import over_steps
 from topomap.training import TrainingSummary
 
 if TYPE_CHECKING:
