@@ -157,8 +157,8 @@ def watch(
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     recorder = TrainingRecorder(
-        model, loader(test), layers=[LAYER], by=[("label",), ("label", "correct")], to=to, seed=seed,
-        classes=test.classes,
+        model, loader(test), layers=[LAYER], by=[("label",), ("label", "correct")], every="geometric", to=to,
+        seed=seed, classes=test.classes,
     )  # fmt: skip
     threads = torch.get_num_threads()
     size = 100
@@ -167,16 +167,15 @@ def watch(
     try:
         torch.set_num_threads(1)  # the net is so small that threads cost more than they bring
         with recorder, bar:
-            step, last = 0, None
+            step = 0
             for epoch in range(epochs):
                 order = torch.randperm(len(x), generator=generator)
                 for start in range(0, len(x), size):
                     rows = order[start : start + size]
                     loss = torch.nn.functional.cross_entropy(model(x[rows]), y[rows])
-                    if is_due("geometric", step, float("nan"), last):
-                        done = epoch + step % per_epoch / per_epoch
-                        recorder.snapshot(step, loss=loss.item(), epoch=done, accuracy=accuracy(model, test))
-                        last = (float(step), float("nan"))
+                    done = epoch + step % per_epoch / per_epoch
+                    if recorder.step(step, loss=loss.item(), epoch=done):
+                        recorder.log(step, accuracy=accuracy(model, test))
                     optimizer.zero_grad()
                     loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
