@@ -147,7 +147,6 @@ def watch(
 
     from topomap.demo import accuracy
     from topomap.recording import TrainingRecorder
-    from topomap.recording.schedule import is_due
 
     x = torch.from_numpy(np.stack([train[i][0] for i in range(len(train))]))
     y = torch.from_numpy(np.asarray(train.y))
