@@ -193,7 +193,7 @@ def test_layers_probe_and_contrasts(plain: BiasReport, layout: Layout, tmp_path:
     assert "neurons by themselves in some contrast, at corrected p" in found and "pair" not in found
     assert f"| conv2 | {probe.accuracy[0]:.3f} |" in text and probe.method_text().split("(L2)")[0] in text
     assert "| layer | contrast | neuron |" in text and "new / rest" not in text
-    assert "| label | new against the rest |" in text
+    assert "| label | new | odd | old |" in text and "Inputs / those of the rest in each class of label" in text
     assert save_report(three, tmp_path / "b.csv").read_text().splitlines()[0].endswith("tfce,p_tfce,cluster,cluster_p")
     # none in full, and none at all
     none = replace(three, outcomes=None)

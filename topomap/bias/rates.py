@@ -266,7 +266,7 @@ def gaps(sums: Float, draws: Float, metric: str, names: tuple[str, ...]) -> tupl
     if still[0]:
         difference = Gap(gap, None, None, flat, highest, lowest)
     if max(rate_a, rate_b) == 0:
-        return difference, Gap(None, None, None, "no error in either group", highest, lowest)
+        return difference, Gap(None, reason="no error in either group")
     value = min(rate_a, rate_b) / max(rate_a, rate_b)
     centre = -sign * deviations[best][1][0]
     ratio = Gap(value, exp(centre - halves[1]) if value else 0.0, exp(centre + halves[1]), "", highest, lowest)

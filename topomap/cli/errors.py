@@ -101,10 +101,9 @@ def errors(
     print(table(rows, header) if rows else f"no pair of classes is confused {min_size} times")
     strong = sum(one.strong for one in found)
     if rows:
-        print(
-            f"\n{strong or 'none'} of {len(found)} pairs: more than ordinary confusions show. Look at their inputs: "
-            "a model that leans towards a class for another reason can look the same."
-        )
+        look = " Look at their inputs: a model that leans towards a class for another reason can look the same."
+        some = f"{strong} of {len(found)} pairs show{'s' * (strong == 1)}" if strong else "No pair shows"
+        print(f"\n{some} more than ordinary confusions do.{look if strong else ''}")
     for name, labels in _leaning(found).items():
         print(
             f"{len(labels)} labels are taken for {name} ({', '.join(labels)}): this is what a model looks like that "

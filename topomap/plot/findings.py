@@ -148,7 +148,7 @@ def _groups(report: BiasReport) -> list[Block]:
             header = [within, reference_of(contrast), contrast.group, "why not tested"]
             rows = [[c.name, f"{c.n_reference:,}", f"{c.n_group:,}", c.reason] for c in contrast.cells]
         else:
-            header = [within, *(c.name for c in shown), "why not tested"]
+            header = [within, *(c.group for c in shown), "why not tested"]
             cells = [{cell.name: cell for cell in c.cells} for c in shown]
             rows = []
             for name in dict.fromkeys(cell.name for c in shown for cell in c.cells):
@@ -159,7 +159,8 @@ def _groups(report: BiasReport) -> list[Block]:
             header, rows = _without(header, rows, [len(header) - 1])
         n = len(report.contrasts)
         more = f" The first {len(shown)} of {n} contrasts." if len(shown) < n else ""
-        text = f"Inputs in each class of {within}, within which they were compared.{more}"
+        what = f"Inputs / those of {reference_of(shown[0])}" if len(shown) > 1 else "Inputs"
+        text = f"{what} in each class of {within}, within which they were compared.{more}"
         blocks.append(_table(header, rows, range(1, 3 if len(shown) == 1 else 1 + len(shown)), text))
     if report.unit is not None:
         blocks.append(Paragraph(f"The inputs belong to {report.n_units:,} units of {report.unit}."))
