@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import topomap as tm
-from topomap.cli.train_demo import LAYER, watch
 from topomap.datasets import digits
+from topomap.demo.training import LAYER, watch
 
 
 def main() -> None:

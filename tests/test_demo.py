@@ -133,7 +133,7 @@ def test_failure_keeps_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (folder / "half").write_text("done")
         raise error
 
-    monkeypatch.setattr(demo, "_one_net", fail)
+    monkeypatch.setattr(demo.maps, "_one_net", fail)
     with pytest.raises(type(error)):
         demo.make_demo(old, overwrite=True)
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["demo", "demo/demo.toml"]
@@ -152,7 +152,7 @@ def test_overwrite_replaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (folder / "figures").mkdir(exist_ok=True)
         return 0.5
 
-    monkeypatch.setattr(demo, "_one_net", nothing)
+    monkeypatch.setattr(demo.maps, "_one_net", nothing)
     result = demo.make_demo(old, overwrite=True, seed=7)
     assert tomllib.loads((old / demo.MARK).read_text())["seed"] == 7
     assert not (old / "stale").exists()

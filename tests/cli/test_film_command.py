@@ -8,8 +8,8 @@ from PIL import Image
 
 import topomap as tm
 from topomap.cli import main
-from topomap.cli.train_demo import watch
 from topomap.datasets import digits
+from topomap.demo import watch
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +69,12 @@ def test_a_run_that_is_no_training(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_the_demo_makes_everything_or_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from topomap.cli import train_demo
+    from topomap.demo import training
 
     def absent(split: str) -> None:
         raise FileNotFoundError
 
-    monkeypatch.setattr(train_demo, "fashion_mnist", absent)
+    monkeypatch.setattr(training, "fashion_mnist", absent)
     films = []
 
     def quick(run: tm.Run, folder: Path, name: str, *_: object) -> str:
@@ -82,8 +82,8 @@ def test_the_demo_makes_everything_or_nothing(
         films.append(run.steps)
         return "a film"  # drawn by other tests
 
-    monkeypatch.setattr(train_demo, "_film", quick)
-    monkeypatch.setattr(train_demo, "_figures", lambda *_: None)
+    monkeypatch.setattr(training, "_film", quick)
+    monkeypatch.setattr(training, "_figures", lambda *_: None)
     assert main(["train-demo", "--to", str(tmp_path / "demo"), "--epochs", "1"]) == 0
     printed = capsys.readouterr().out
     assert "digits: " in printed
@@ -98,6 +98,6 @@ def test_the_demo_makes_everything_or_nothing(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train_demo, "_film", stop)
+    monkeypatch.setattr(training, "_film", stop)
     assert main(["train-demo", "--to", str(tmp_path / "other"), "--epochs", "1"]) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from topomap._check import choice, listing
-from topomap.patterns import Enrichment
-from topomap.run import Activations
 
 if TYPE_CHECKING:
-    from topomap.patterns import PatternReport, Shift
-    from topomap.run import Run
+    from topomap.patterns import Enrichment, PatternReport, Shift
+    from topomap.run import Activations, Run
 
 #: A parameter that takes all the values that follow it.
 Several = Parameter(consume_multiple=True)
@@ -182,6 +180,8 @@ def _layer(run: Run, layer: str | None) -> str:
 
 def _painted(run: Run, layer: str, reduce: str) -> Activations:
     """Return the record whose values the figure shows: of several reductions the first."""
+    from topomap.run import Activations
+
     found = run.reductions(layer)
     record = run[layer, next((part for part in reduce.split("+") if part in found), found[0])]
     assert isinstance(record, Activations)  # patterns were found in it
@@ -190,6 +190,8 @@ def _painted(run: Run, layer: str, reduce: str) -> Activations:
 
 def _values(report: PatternReport, k: int) -> list[tuple[str, Enrichment | Shift | None]]:
     """Return every column that was tested, with its commonest value in a pattern, or how it is shifted there."""
+    from topomap.patterns import Enrichment
+
     tests: list[Enrichment | Shift] = [*report.enrichment, *report.shifts]
     tested = dict.fromkeys(test.column for test in tests)
     own = [column for column in report.patterns.inputs.columns if column in tested]
@@ -215,6 +217,8 @@ def _text(report: PatternReport) -> list[list[str]]:
 
 
 def _cell(test: Enrichment | Shift | None) -> str:
+    from topomap.patterns import Enrichment
+
     if test is None:
         return "-"
     q = "q < .001" if test.q < 0.001 else f"q = {test.q:.3f}".replace("0.", ".")
@@ -262,6 +266,8 @@ def _notes(report: PatternReport) -> list[str]:
 
 def _to_csv(report: PatternReport, file: Path) -> None:
     """Write one row per pattern, numbers in full."""
+    from topomap.patterns import Enrichment
+
     rows: list[list[Any]] = []
     header = ["pattern", "inputs", "share", "persistence", "stability"]
     measured = {shift.column for shift in report.shifts}

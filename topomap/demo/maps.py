@@ -2,185 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topomap._check import at_least
-from topomap.datasets import ArrayData, digits, loader
-from topomap.run import Activations, Run, versions
+from topomap.datasets import digits, loader
+from topomap.demo.folder import check_target, whole_folder, write_mark
+from topomap.demo.nets import cnn, mlp, train
+from topomap.run import Activations, Run
 
-if TYPE_CHECKING:
-    from torch import nn
-
-#: The file that marks a folder as the demo's own: only such a folder is ever replaced.
-MARK = "demo.toml"
 #: The layers that are recorded and mapped, per net.
 LAYERS = {"cnn": ("relu1", "relu2"), "mlp": ("relu1", "relu2")}
 #: The layer that is painted, per net.
 PAINTED = {"cnn": "relu2", "mlp": "relu1"}
-
-
-def cnn() -> nn.Module:
-    """Make the demo's convolutional net: channels 64 and 128, 8 x 8 grey pictures to 10 classes.
-
-    Returns
-    -------
-    torch.nn.Module
-        Not trained; its weights come from torch's random state.
-
-    Examples
-    --------
-    >>> [name for name, _ in cnn().named_children()]
-    ['conv1', 'relu1', 'pool1', 'conv2', 'relu2', 'pool2', 'flatten', 'out']
-    """
-    from torch import nn
-
-    return nn.Sequential(
-        OrderedDict[str, nn.Module](
-            conv1=nn.Conv2d(1, 64, 3, padding=1),
-            relu1=nn.ReLU(),
-            pool1=nn.MaxPool2d(2),
-            conv2=nn.Conv2d(64, 128, 3, padding=1),
-            relu2=nn.ReLU(),
-            pool2=nn.MaxPool2d(2),
-            flatten=nn.Flatten(),
-            out=nn.Linear(512, 10),
-        )
-    )
-
-
-def mlp() -> nn.Module:
-    """Make the demo's dense net: hidden layers of 512 and 256 units, 8 x 8 grey pictures to 10 classes.
-
-    Returns
-    -------
-    torch.nn.Module
-        Not trained; its weights come from torch's random state.
-
-    Examples
-    --------
-    >>> sum(weights.numel() for weights in mlp().parameters())
-    167178
-    """
-    from torch import nn
-
-    return nn.Sequential(
-        OrderedDict[str, nn.Module](
-            flatten=nn.Flatten(),
-            fc1=nn.Linear(64, 512),
-            relu1=nn.ReLU(),
-            fc2=nn.Linear(512, 256),
-            relu2=nn.ReLU(),
-            out=nn.Linear(256, 10),
-        )
-    )
-
-
-def train(
-    factory: Any, data: ArrayData, *, epochs: int = 12, seed: int = 0, name: str = "net", progress: bool = True
-) -> nn.Module:
-    """Make a net and train it with Adam; the random state outside is left as it was.
-
-    Parameters
-    ----------
-    factory
-        Returns the net.
-    data
-        Inputs and integer labels.
-    epochs
-        Passes over the data.
-    seed
-        For the weights and the order of the inputs.
-    name
-        Shown beside the progress bar.
-    progress
-        Whether to show one.
-
-    Returns
-    -------
-    torch.nn.Module
-        The trained net, in evaluation mode.
-
-    Raises
-    ------
-    ValueError
-        If ``epochs`` is below 1.
-
-    Examples
-    --------
-    >>> net = train(mlp, digits("train"), epochs=3, progress=False)
-    >>> accuracy(net, digits("test")) > 0.8
-    True
-    """
-    import torch
-    from tqdm.auto import trange
-
-    at_least("epochs", epochs, 1)
-    x = torch.from_numpy(np.stack([data[i][0] for i in range(len(data))]))
-    y = torch.from_numpy(np.asarray(data.y))
-    with torch.random.fork_rng(devices=[]):
-        torch.random.manual_seed(seed)
-        model: nn.Module = factory()
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3, fused=True)
-    threads = torch.get_num_threads()
-    try:
-        # the nets are so small that threads cost more than they bring, and with one the sums have one order
-        torch.set_num_threads(1)
-        for _ in trange(epochs, desc=f"training {name}", unit="epoch", disable=None if progress else True, leave=False):
-            for rows in _batches(torch.randperm(len(x), generator=generator), 100):
-                optimizer.zero_grad()
-                torch.nn.functional.cross_entropy(model(x[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-    finally:
-        torch.set_num_threads(threads)
-    return model.eval()
-
-
-def _batches(order: Any, size: int) -> Iterator[Any]:
-    return (order[start : start + size] for start in range(0, len(order), size))
-
-
-def accuracy(model: nn.Module, data: ArrayData) -> float:
-    """Return the share of inputs that a net gives their label.
-
-    Parameters
-    ----------
-    model
-        Returns one logit per class.
-    data
-        Inputs and integer labels.
-
-    Returns
-    -------
-    float
-        Between 0 and 1.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> zeros = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    >>> _ = nn.init.zeros_(zeros[1].weight), nn.init.zeros_(zeros[1].bias)
-    >>> data = digits("test")
-    >>> bool(accuracy(zeros, data) == (data.y == 0).mean())
-    True
-    """
-    import torch
-
-    hits = 0
-    with torch.inference_mode():
-        for x, y in loader(data, 500):
-            hits += int((model(x).argmax(1) == y).sum())
-    return hits / len(data)
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,12 +99,12 @@ def make_demo(
     """
     target = Path(to)
     at_least("epochs", epochs, 1)
-    _check_target(target, overwrite)
-    with _folder(target, overwrite) as folder:
+    check_target(target, overwrite)
+    with whole_folder(target, overwrite) as folder:
         scores = {}
         for name, factory in (("cnn", cnn), ("mlp", mlp)):
             scores[name] = _one_net(folder, name, factory, seed, method, epochs, progress)
-        _write_mark(folder, seed, method, epochs, scores)
+        write_mark(folder, {"seed": seed, "method": method, "epochs": epochs, "accuracy": scores})
     from topomap.store import open_run
 
     runs = {name: open_run(target / name) for name in scores}
@@ -381,44 +219,3 @@ def _save(drawn: Any, folder: Path, stem: str) -> None:
     for suffix in ("png", "pdf"):
         save_figure(drawn, folder / f"{stem}.{suffix}", dpi=200)
     plt.close(drawn if hasattr(drawn, "savefig") else drawn.figure)
-
-
-def _write_mark(folder: Path, seed: int, method: str, epochs: int, scores: dict[str, float]) -> None:
-    import tomli_w
-
-    facts = {"seed": seed, "method": method, "epochs": epochs, "accuracy": scores, "versions": versions()}
-    (folder / MARK).write_text(tomli_w.dumps(facts), encoding="utf-8")
-
-
-def _check_target(target: Path, overwrite: bool) -> None:
-    """Refuse before any work is done."""
-    if not target.exists():
-        return
-    if not (target / MARK).is_file():
-        raise ValueError(f"{target} exists and is not a demo's folder; choose another one with to= (--to).")
-    if not overwrite:
-        raise ValueError(
-            f"{target} exists: the demo has run already. Replace it with overwrite=True (--overwrite), or choose "
-            "another folder with to= (--to)."
-        )
-
-
-@contextmanager
-def _folder(target: Path, overwrite: bool) -> Iterator[Path]:
-    """Give a hidden folder beside the target that takes its name in the end, or goes."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    folder.chmod(0o755)  # mkdtemp makes it private
-    try:
-        yield folder
-        _check_target(target, overwrite)
-        if target.exists():
-            old = Path(mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-            target.rename(old / target.name)
-            folder.rename(target)
-            shutil.rmtree(old)
-        else:
-            folder.rename(target)
-    finally:
-        if folder.exists():
-            shutil.rmtree(folder)
