@@ -37,7 +37,7 @@ def test_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_commands_parse(tmp_path: Path) -> None:
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("topomap ")]
     assert {line.split()[1] for line in lines} == {
-        *("layers", "record", "embed", "plot", "compare", "patterns", "bias", "info")
+        *("layers", "record", "embed", "plot", "compare", "patterns", "bias", "errors", "film", "info")
     }
     for line in lines:
         words = shlex.split(line)[1:]
