@@ -49,7 +49,7 @@ def test_the_folder_gives_what_memory_gives(folder: Path) -> None:
 def test_mistakes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, *argv in (
         ("say what to write", "--by", "label"),
-        ("must be one of", "--to", str(tmp_path / "film.avi")),
+        ("that of a film, '.gif', '.html'", "--to", str(tmp_path / "film.avi")),
         ("--difference takes two groups", "--to", str(tmp_path / "a.gif"), "--difference", "3"),
         ("keeps no single input", "--to", str(tmp_path / "a.gif"), "--inputs", "3"),
         ("Did you mean '3'", "--to", str(tmp_path / "a.gif"), "--groups", "33"),

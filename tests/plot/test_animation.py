@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from PIL import Image
 
 import topomap as tm
 from topomap.plot import movie, style
-from topomap.plot.frames import blot, pack, rgb
+from topomap.plot.curves import draw_curves
+from topomap.plot.frames import DEAD, blot, pack, rgb
 from topomap.plot.panel import fade
 from topomap.plot.stage import frame_of, make_plan, margin_of
 
@@ -62,7 +64,7 @@ def test_pixels_are_what_the_surface_and_the_scale_say(run: tm.Run, film: tm.Fil
         expected = 255 * (scale.cmap(scale.norm(field))[..., :3] * opacity + 1 - opacity)
         frame = film.frames[2 * step].astype(float)
         seen = frame[box.y + margin :, box.x + margin :][:resolution, :resolution]
-        dead = np.all(seen == rgb(style.DEAD), axis=2)
+        dead = np.all(seen == rgb(DEAD), axis=2)
         steps = (2 * np.arange(resolution) + 1) / resolution - 1
         inside = (np.hypot(*np.meshgrid(steps, steps)) < 0.9) & ~dead
         # the dead neuron takes no part in either, by weights here and by other triangles there: away from it
@@ -77,7 +79,7 @@ def test_dead_neurons_are_grey_from_the_step_at_which_they_die(film: tm.Film) ->
         for neuron, dies in ((0, 0), (37, 3)):
             row, column = centre_of(film, place, neuron)
             for step in range(5):
-                grey = (film.frames[2 * step][row, column] == rgb(style.DEAD)).all()
+                grey = (film.frames[2 * step][row, column] == rgb(DEAD)).all()
                 assert grey == (step >= dies), (place, neuron, step)
 
 
@@ -102,6 +104,33 @@ def test_the_mark_moves_along_the_curve(film: tm.Film) -> None:
     assert (np.diff(found) > 0).all()
     # steps 0, 1, 2, 4, 8 on a linear axis
     np.testing.assert_allclose(np.diff(found), np.array([0.5, 0.5, 0.5, 1, 1, 2]) * box.w / 8, atol=1.5)
+
+
+def test_what_is_logged_at_some_steps_alone_is_drawn(run: tm.Run) -> None:
+    gaps = {"loss": np.array([np.inf, np.nan, 1.0, np.nan, 0.5]), "none": np.full(5, np.nan)}
+    film = tm.animate(replace(run, metrics=gaps), "fc", metrics=["loss", "none"], quality=False, **SMALL)
+    stage = film.painter.stage
+    color, rows = stage.lines["loss"]
+    assert np.isfinite(rows).tolist() == [False, False, True, False, True]
+    middle = round(stage.x[0][3]), round((rows[2] * 2 + rows[4]) / 3)  # step 4 lies on the way from step 2 to step 8
+    seen = stage.picture[middle[1] - 1 : middle[1] + 2, middle[0]].copy().view(np.uint8).reshape(-1, 4)[:, :3]
+    assert np.abs(seen - rgb(color)).max(axis=1).min() < 60
+    ends = [film.painter.readout(i).split("   ") for i in (0, 1, 2)]
+    assert [words[1].split() for words in ends] == [["loss", "inf"], ["loss", "–"], ["loss", "1.000"]]
+    assert len(ends[1][1]) == len(ends[2][1])  # nothing else moves
+    assert all(len(words) == 3 for words in ends)  # a metric that was never logged is not read out
+
+
+def test_names_of_curves_fit_beside_each_other(run: tm.Run) -> None:
+    from matplotlib.figure import Figure
+
+    film = tm.animate(run, "fc", **SMALL)
+    for wide, names in ((4, ("neighbours alike", "10 nearest kept")), (1.2, ("alike", "10 nearest kept")),
+                        (0.8, ("alike", "kept"))):  # fmt: skip
+        figure = Figure(figsize=(10, 2))
+        axes = [figure.add_axes((0, 0, 0.2, 1)), figure.add_axes((0.3, 0, wide / 10, 1))]
+        draw_curves(axes, film.maps.steps, {}, film.quality)
+        assert tuple(text.get_text() for text in axes[1].texts) == names
 
 
 def test_in_between_frames_are_in_between(film: tm.Film) -> None:
@@ -332,5 +361,10 @@ def test_filmstrip(run: tm.Run, make_training: Callable[..., tm.Run]) -> None:
     assert len({image.get_clim() for image in images}) == 1
     missing = tm.plot_filmstrip(run, "fc", ("label", "correct"), steps=[0, 8], progress=False)
     assert any(text.get_text() == "no inputs" for ax in missing.axes for text in ax.texts)
+    dead = run.at(8)["fc"]
+    dead = replace(dead, values=np.zeros_like(dead.values))
+    dies = tm.Run.from_snapshots({0: run.at(0), 8: tm.Run(dead.inputs, {("fc", "none"): dead})})
+    end = tm.plot_filmstrip(dies, "fc", layout="first", progress=False)
+    assert sum(text.get_text() == "all dead" for ax in end.axes for text in ax.texts) == 3
     with pytest.raises(ValueError, match="a strip shows at most 12 snapshots"):
         tm.plot_filmstrip(make_training(tuple(range(14))), "fc", steps=14, progress=False)

@@ -322,7 +322,8 @@ def test_metrics_are_numbers_and_may_come_later():
     [
         (lambda r: r.step(0), "needs a schedule"),
         (lambda r: (r.snapshot(3), r.snapshot(3)), "step must be beyond 3"),
-        (lambda r: r.snapshot(-1), "step must be at least 0"),
+        (lambda r: r.snapshot(-1), "step must be a whole number from 0 on"),
+        (lambda r: r.snapshot(7.5), "step must be a whole number from 0 on"),
         (lambda r: tm.TrainingRecorder(linear(1), (X, Y), every=0), "every must be a number of steps"),
         (lambda r: tm.TrainingRecorder(linear(1), (X, Y), every="daily"), "every must be a number of steps"),
         (lambda r: tm.TrainingRecorder(linear(1), (X, Y), every="epoch").step(1), "epoch="),

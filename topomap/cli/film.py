@@ -161,8 +161,10 @@ def film(
 def _check_strip(file: Path, check: Any) -> None:
     try:
         check(file)
-    except ValueError as error:
-        raise ValueError(f"{error} Films are {listing(FILMS)}.") from None
+    except ValueError:
+        raise ValueError(
+            f"the suffix of {file} must be that of a film, {listing(FILMS)}, or of a figure, '.png', '.pdf' or '.svg'."
+        ) from None
 
 
 def _check_training(run: Run, path: Path) -> None:

@@ -172,7 +172,7 @@ def animate(
         frames = np.full(many - 1, np.clip(round(_SECONDS * fps / (many - 1)) - 1, 0, _MOST_BETWEEN))
     order, columns, rows = arrange_maps(maps, bool(painted), columns)
     what = title or f"{maps.layer} by {' x '.join(maps.by) or 'input'}"
-    caption = describe_film(maps, places, scale, noise, int(frames.max()), bool(painted))
+    caption = describe_film(maps, places, scale, noise, int(frames.max()), bool(painted), "layout" in kinds)
     plan = make_plan(
         (width, height), len(order), caption, columns=columns, rows=rows, dots="layout" in kinds,
         quality=found is not None, bar=bool(painted),

@@ -26,7 +26,9 @@ class Frames(Sequence[NDArray[np.uint8]]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        i = range(len(self))[index]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"the film has {len(self)} frames; got {index}.")
+        i = index % len(self)
         rgba = self._film.painter.paint(float(self._film.times[i]))
         return np.ascontiguousarray(rgba.view(np.uint8).reshape(*rgba.shape, 4)[..., :3])
 

@@ -12,6 +12,8 @@ from topomap.groups import By
 from topomap.layout import Layout
 from topomap.plot import style
 from topomap.plot.captions import unit_of_maps
+from topomap.plot.cells import draw_dead_cells
+from topomap.plot.frames import DEAD
 from topomap.plot.grid import GAP, MARGIN, Page
 from topomap.plot.montage import choose_scale, describe_film
 from topomap.plot.panel import Ground, draw_bar, draw_map
@@ -131,17 +133,21 @@ def plot_filmstrip(
                 at = MARGIN + label - 0.06
                 page.write(at, y + side / 2, "\n".join(lines), style.TITLE, style.INK, **middle)
             axes = page.axes(x, y, side, side)
-            if not maps.counts[column, row]:
+            if ground is None or not maps.counts[column, row]:
                 axes.set_axis_off()
-                axes.text(0.5, 0.5, "no inputs", fontsize=style.SMALL, color=style.QUIET, ha="center", va="center")
+                why = "all dead" if ground is None else "no inputs"
+                axes.text(0.5, 0.5, why, fontsize=style.SMALL, color=style.QUIET, ha="center", va="center")
                 continue
             floor = maps.floors[column, row] if noise else 0.0
             image = draw_map(
                 axes, ground, fields[row], scale, contours=contours, dots=False, pale=bool(maps.small[column, row]),
                 noise=np.full(fields[row].shape, floor, dtype=np.float32) if floor > 0 else None,
             )  # fmt: skip
+            if ground.layout.dead.any() and ground.smooth:
+                draw_dead_cells(axes, ground.layout, ground.border, DEAD)  # as in the film
     bar = page.finish()
-    assert bar is not None and image is not None  # the last step has inputs
+    if bar is None or image is None:
+        raise ValueError("all neurons are dead at these steps: there is nothing to paint.")
     typical = maps.floors[-1][maps.floors[-1] > 0]
     band = (float(np.median(typical)),) * 2 if noise and len(typical) else None
     draw_bar(
@@ -150,9 +156,11 @@ def plot_filmstrip(
     return page.figure
 
 
-def _paint(maps: TrainingMaps, places: Places, column: int) -> tuple[Ground, Any]:
-    """Return the ground of one step, on which the dead of that step are grey, and its painted maps."""
+def _paint(maps: TrainingMaps, places: Places, column: int) -> tuple[Ground | None, Any]:
+    """Return the ground of one step, on which the dead of that step are grey, and its painted maps; None if all are."""
     from dataclasses import replace
 
+    if maps.dead[column].all():
+        return None, ()
     ground = Ground.of(replace(places.at(float(column)), dead=maps.dead[column]))
     return ground, ground.paint(ground.values(np.asarray(maps.values[column]), n_maps=True))

@@ -28,6 +28,9 @@ _Edge = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 #: A space as wide as a digit.
 _DIGIT = "\u2007"
 
+#: Grey that is told from white on a screen in a bright room, and draws less of the eye than what is alive.
+DEAD = "#cfcfcf"
+
 #: A pixel takes the colour of dead neurons where they are nearest, or where less than this of its weight is alive.
 _ALIVE = 0.05
 
@@ -220,7 +223,7 @@ class Painter:
             colors = colors * opacity + 255 * (1 - opacity)
             if not any_inputs:
                 colors[:] = rgb(style.EMPTY)
-            table = np.vstack([colors, rgb(style.DEAD)])
+            table = np.vstack([colors, rgb(DEAD)])
             self._tables[key] = pack(np.round(table).astype(np.uint8))
         return self._tables[key]
 
@@ -276,9 +279,9 @@ class Painter:
         shown = f"{int(maps.steps[step]):,}".rjust(longest, _DIGIT)  # what follows must not move
         parts = [f"step {shown}"]
         for name in self.metrics:
-            value = float(maps.metrics[name][step])
-            if np.isfinite(value):
-                parts.append(f"{name} {_number(value, maps.metrics[name])}")
+            value, among = float(maps.metrics[name][step]), maps.metrics[name]
+            if not np.isnan(among).all():
+                parts.append(f"{name} {_number(value, among)}")
         if maps.dead.any():
             parts.append(f"{int(maps.dead[step].sum()):,} dead")
         return "   ".join(parts)
@@ -290,9 +293,11 @@ class Painter:
 
 
 def _number(value: float, among: NDArray[np.float64]) -> str:
-    """Return a number with as many decimals at every step of the film."""
+    """Return a number with as many decimals at every step of the film; a dash, as wide, where there is none."""
     finite = among[np.isfinite(among)]
-    if np.all(finite == np.round(finite)):
+    if np.isnan(value):
+        return "–".rjust(len(_number(float(finite[0]), among)) if len(finite) else 1, _DIGIT)
+    if not np.isfinite(value) or np.all(finite == np.round(finite)):
         return f"{value:,.0f}"
     largest = float(np.abs(finite).max())
     return f"{value:.{2 if largest >= 10 else 3}f}" if largest >= 0.01 else f"{value:.2e}"

@@ -121,7 +121,7 @@ def arrange_maps(
 
 
 def describe_film(
-    maps: TrainingMaps, places: Places, scale: style.Scale, noise: bool, between: int, painted: bool
+    maps: TrainingMaps, places: Places, scale: style.Scale, noise: bool, between: int, painted: bool, dots: bool = False
 ) -> str:
     """Return what a viewer must know, for the foot of the page."""
     ever = int(maps.dead.any(axis=0).sum())
@@ -133,6 +133,8 @@ def describe_film(
     parts = [
         f"{describe(maps.layer, maps.reduce)}: {neurons(maps.n_neurons, 0, False)}{dead}; {layout}; {over}",
     ]
+    if dots:
+        parts.append("Dots: neurons, in the colour of the group that drives each most, pale for none")
     if painted:
         parts.append(
             f"One scale for all steps, ±{scale.high:.2g}, in standard deviations of each neuron at that step"

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topomap.plot import style
-from topomap.plot.curves import name_curve, over_steps
-from topomap.plot.sheet import dress
+from topomap.plot.curves import draw_curves
 from topomap.plot.text import text_width, wrap
 from topomap.training import StepQuality
 
@@ -282,7 +281,9 @@ def draw_stage(
         ax.set_axis_off()
         if outline is not None:
             ax.add_patch(PathPatch(outline, facecolor="none", edgecolor=style.INK, linewidth=0.6))
-    marks_x, rows, lines = _curves(figure, plan, steps, metrics, quality)
+    boxes = (plan.curve, *([] if plan.quality is None else [plan.quality]))
+    marks_x, lines = draw_curves([_axes(figure, plan, box) for box in boxes], steps, metrics, quality)
+    rows = tuple((box.y, box.y + box.h) for box in boxes[: len(marks_x)])
     if plan.bar is not None and bar is not None:
         bar(figure, _axes(figure, plan, plan.bar))
     for i, words in enumerate(plan.caption):
@@ -299,7 +300,7 @@ def draw_stage(
         mix.append((high - low).mean(axis=2) / 255)
         still.append(low)
     picture = np.ascontiguousarray(white).view("<u4")[..., 0]
-    return Stage(plan, picture, tuple(mix), tuple(still), tuple(marks_x), tuple(rows), lines)
+    return Stage(plan, picture, tuple(mix), tuple(still), marks_x, rows, lines)
 
 
 def frame_of(side: int) -> float:
@@ -347,54 +348,3 @@ def _axes(figure: Figure, plan: Plan, box: Box) -> Axes:
 def _pixels(canvas: Any) -> NDArray[np.uint8]:
     canvas.draw()
     return np.array(canvas.buffer_rgba())
-
-
-def _curves(
-    figure: Figure,
-    plan: Plan,
-    steps: NDArray[np.int64],
-    metrics: Mapping[str, NDArray[np.float64]],
-    quality: StepQuality | None,
-) -> tuple[list[NDArray[np.float64]], list[tuple[int, int]], dict[str, tuple[str, NDArray[np.float64]]]]:
-    """Draw the curves; return where the moving mark goes."""
-    from matplotlib.ticker import MaxNLocator
-
-    lines = {}
-    places = []
-    ax = _axes(figure, plan, plan.curve)
-    over_steps(ax, steps)
-    name_curve(ax, f"step {int(steps[0]):,} to {int(steps[-1]):,}", style.QUIET, 0.5, "center")
-    colors = (style.OKABE_ITO[3], style.OKABE_ITO[0])
-    if not metrics:
-        ax.set_yticks([])
-        ax.spines["left"].set_visible(False)
-    for i, (name, values) in enumerate(list(metrics.items())[:2]):
-        axes = ax if i == 0 else ax.twinx()
-        dress(axes)
-        axes.spines["right"].set_visible(i == 1)
-        axes.plot(steps, values, color=colors[i], linewidth=1.1, marker="." if len(steps) <= 2 else None)
-        axes.tick_params(axis="y", colors=colors[i])
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-        if len(finite := values[np.isfinite(values)]) and finite.min() >= 0:
-            top = 1.0 if 0.5 < finite.max() <= 1 and "loss" not in name else None
-            axes.set_ylim(0, top)
-        name_curve(ax, name, colors[i], float(i), ("left", "right")[i])
-        place = axes.transData.transform(np.column_stack([steps, np.nan_to_num(values)]))
-        lines[name] = (colors[i], np.where(np.isfinite(values), plan.height - place[:, 1], np.nan))
-    places.append((ax, plan.curve))
-    if plan.quality is not None and quality is not None:
-        ax = _axes(figure, plan, plan.quality)
-        over_steps(ax, steps)
-        called = ("neighbours alike", f"{quality.k} nearest kept")
-        tight = sum(text_width(words, style.SMALL) for words in called) + 6 > plan.quality.w / plan.dpi * 72
-        looks = {"trustworthiness": style.OKABE_ITO[2], "knn": style.OKABE_ITO[5]}
-        for i, (name, color) in enumerate(looks.items()):
-            ax.plot(quality.steps, getattr(quality, name), color=color, linewidth=1.1)
-            name_curve(ax, called[i], color, float(i), ("left", "right")[i], 0.98 if i and tight else 0.0)
-        ax.set(ylim=(0, 1), yticks=[0, 0.5, 1])
-        places.append((ax, plan.quality))
-    x, rows = [], []
-    for axes, box in places:
-        x.append(axes.transData.transform(np.column_stack([steps, np.zeros(len(steps))]))[:, 0])
-        rows.append((box.y, box.y + box.h))
-    return x, rows, lines

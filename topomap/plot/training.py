@@ -11,6 +11,7 @@ from topomap.plot import style
 from topomap.plot.curves import over_steps
 from topomap.plot.grid import describe
 from topomap.plot.sheet import GAP, LINE, MARGIN, Sheet
+from topomap.plot.text import text_width
 from topomap.training import TrainingSummary
 
 if TYPE_CHECKING:
@@ -113,15 +114,14 @@ def _name(ax: Axes, text: str, height: float, color: str) -> None:
 
 
 def _legend(sheet: Sheet, names: tuple[str, ...], colors: list[str]) -> None:
-    """Write the names of groups in their colours, as many in a line as fit."""
-    from topomap.plot.text import text_width
-
+    """Write the names of groups behind dashes in their colours, as many in a line as fit."""
     x = MARGIN
     for name, color in zip(names, colors, strict=True):
         long = text_width(f"— {name}", style.SMALL) / 72 + 0.14
         if x > MARGIN and x + long > sheet.width - MARGIN:
             x, sheet.y = MARGIN, sheet.y + LINE
-        sheet.text(x, sheet.y, f"— {name}", color=color)
+        sheet.text(x, sheet.y, "—", color=color)
+        sheet.text(x + text_width("— ", style.SMALL) / 72, sheet.y, name)  # in ink: pale colours make no legible words
         x += long
     sheet.y += LINE + 0.05
 
@@ -132,6 +132,7 @@ def _caption(summary: TrainingSummary) -> str:
         f"{describe(summary.layer, summary.reduce)}: {summary.n_neurons:,} neurons at {len(summary.steps)} steps. "
         "Correlation: of each group's map with its map at the last step, over neurons alive at both. Distance: root "
         "mean square difference of a group's map from that of the group nearest to it, in standard deviations of a "
-        "neuron, less what chance gives. A neuron's role is the group with the highest mean above the noise floor; "
+        "neuron, less what chance gives. Variance: its share that lies between groups, mean over live neurons. A "
+        "neuron's role is the group with the highest mean above the noise floor; "
         f"{len(summary.changed)} of {served} neurons that have one at the first and the last step changed it."
     )

@@ -22,6 +22,12 @@ def check_every(every: Any) -> Every | None:
     return int(every)
 
 
+def check_step(step: Any) -> None:
+    """Raise unless a step is a whole number from 0 on."""
+    if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 0:
+        raise ValueError(f"step must be a whole number from 0 on, the updates of the weights so far; got {step!r}.")
+
+
 def is_due(every: Every, step: int, epoch: float = math.nan, seen: tuple[float, float] | None = None) -> bool:
     """Return whether the schedule has a snapshot between the last call (step and epoch) and this one.
 

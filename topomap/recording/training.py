@@ -14,14 +14,14 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from topomap._check import at_least, choice, unknown, warn
+from topomap._check import choice, unknown, warn
 from topomap.recording.loaders import generators_restored
 from topomap.recording.probe import ProbeSet
 from topomap.recording.provenance import told
 from topomap.recording.recorder import By, record
 from topomap.recording.reduce import check_reductions
 from topomap.recording.resuming import check_fit, check_parameters
-from topomap.recording.schedule import Every, check_every, is_due
+from topomap.recording.schedule import Every, check_every, check_step, is_due
 from topomap.recording.selection import Selector, lent, select_layers
 from topomap.recording.state import home_of, undisturbed
 from topomap.run import Activations, Inputs, Run
@@ -192,7 +192,7 @@ class TrainingRecorder:
             If the step is not beyond the last one, a metric is not a number, the inputs are not those of the first
             snapshot, or the layers do not fit those of an earlier session.
         """
-        at_least("step", step, 0)
+        check_step(step)
         values = _numbers(metrics)
         if self._known(step):
             return
@@ -228,6 +228,7 @@ class TrainingRecorder:
         """
         if self.every is None:
             raise ValueError("step() needs a schedule: give every=, or call snapshot(step) where one is wanted.")
+        check_step(step)
         self._start()
         epoch = math.nan
         if self.every == "epoch":

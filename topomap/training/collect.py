@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import choice, instance_of, listing, unknown
+from topomap._check import choice, listing, unknown
 from topomap.groups import By, Key
 from topomap.profiles import Profiles, profile
 from topomap.run import Activations, Run, versions
@@ -187,8 +187,11 @@ class _Reader:
                     choice("a group of difference", group, known)
                 names.append(("difference", _minus(a, b)))
         if "inputs" in self._kinds:
-            way_out = "Record the training with keep='values', or leave inputs= out."
-            instance_of(f"layer {record.layer!r}", record, Activations, f"Moments hold no single input. {way_out}")
+            if not isinstance(record, Activations):
+                raise ValueError(
+                    f"layer {record.layer!r} was recorded as moments, which hold no single input: record the training "
+                    "with keep='values', or leave inputs= out."
+                )
             n = len(record.inputs)
             for i in self._inputs:
                 if not 0 <= int(i) < n:
