@@ -223,7 +223,9 @@ def test_mistakes(tmp_path):
     with pytest.raises(ValueError, match="holds no checkpoints"):
         tm.record_checkpoints(build, tmp_path, (X, Y))
     with pytest.raises(FileNotFoundError, match="no file"):
-        tm.record_checkpoints(build, tmp_path / "step-1.pt", (X, Y), "1")
+        tm.record_checkpoints(build, tmp_path / "weights", (X, Y), "1")
+    with pytest.raises(ValueError, match=r"build_model must be a function that makes the model, lambda: Net\(\)"):
+        tm.record_checkpoints(build(), tmp_path, (X, Y))
     path = save("pt", tmp_path, 1)
     with pytest.raises(ValueError, match="steps must have one entry per checkpoint: expected 1, got 2"):
         tm.record_checkpoints(build, path, (X, Y), steps=[1, 2])

@@ -428,6 +428,17 @@ def test_a_fixed_loader_is_read_once_and_then_kept(monkeypatch):
     assert Counted.reads == before + 30
 
 
+def test_a_training_that_diverged_says_at_which_step_and_keeps_the_snapshots_before():
+    model = linear(1)
+    recorder = tm.TrainingRecorder(model, (X, Y))
+    recorder.snapshot(0)
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(ValueError, match=r"no snapshot of step 5: .* NaN"):
+        recorder.snapshot(5)
+    assert recorder.run.steps == (0,)
+
+
 def test_inputs_that_change_between_snapshots_are_an_error(monkeypatch):
     x = X.clone()
     recorder = tm.TrainingRecorder(linear(1), (x, Y))

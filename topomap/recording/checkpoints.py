@@ -99,6 +99,9 @@ def record_checkpoints(
     >>> run.steps, run["1"]
     ((20, 100), Moments(1: 20 rows x 3 neurons, ...))
     """
+    if isinstance(build_model, nn.Module) or not callable(build_model):
+        what = type(build_model).__name__
+        raise ValueError(f"build_model must be a function that makes the model, lambda: Net(); got {what}.")
     found = _checkpoints(paths)
     numbers = [_step_of(path) for path in found] if steps is None else [int(step) for step in steps]
     same_length("steps", len(numbers), "checkpoint", len(found))
@@ -174,6 +177,8 @@ def _step_of(path: Path) -> int:
     name = name.rsplit(".", 1)[0] if Path(name).suffix in (*_KINDS, ".json") else name
     named, numbers = _NAMED.findall(name), _NUMBER.findall(name)
     if not numbers:
+        if not path.exists():
+            raise FileNotFoundError(f"expected a checkpoint: there is no file or folder {path}.")
         raise ValueError(f"the name of {path} tells no step: give steps=, one per checkpoint.")
     return int((named or numbers)[-1])
 

@@ -198,7 +198,10 @@ class TrainingRecorder:
             return
         self._start()
         began = time.perf_counter()
-        run = self._record(int(step))
+        try:
+            run = self._record(int(step))
+        except ValueError as error:  # neurons that are NaN, say, where a training has diverged
+            raise ValueError(f"no snapshot of step {step}: {error}") from error
         if self._folder is not None:
             # what this snapshot cost is known once it is written, and told with the next one
             self._folder.append(int(step), run, values, self._provenance())
@@ -266,10 +269,7 @@ class TrainingRecorder:
 
         It takes a snapshot when training begins, whenever one is due (by default at the end of every epoch), and when
         training ends, early or not; steps are updates of the weights, whatever is accumulated. What was logged is kept.
-
-        Examples
-        --------
-        >>> trainer = L.Trainer(callbacks=[recorder.lightning_callback()])  # doctest: +SKIP
+        It is given to the Trainer: ``lightning.Trainer(callbacks=[recorder.lightning_callback()])``.
         """
         from topomap.recording.callbacks import lightning_callback
 
@@ -278,9 +278,7 @@ class TrainingRecorder:
     def trainer_callback(self) -> Any:
         """Return a callback for the Trainer of Hugging Face's transformers, as `lightning_callback` does.
 
-        Examples
-        --------
-        >>> trainer = Trainer(model, ..., callbacks=[recorder.trainer_callback()])  # doctest: +SKIP
+        It is given to the Trainer: ``transformers.Trainer(model, ..., callbacks=[recorder.trainer_callback()])``.
         """
         from topomap.recording.callbacks import trainer_callback
 
