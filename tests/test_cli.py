@@ -241,7 +241,7 @@ class TestRecord:
         argv = ["record", "tiny_nets:mlp", "--data", "data.npz", "--layers", "0", "--keep", "moments", *by]
         out = works(capsys, *argv, "--to", "run")
         assert "recorded 40 inputs" in out
-        assert "moments, covariance, by label, labelxcorrect" in out
+        assert "moments, covariance, by label, label x correct" in out
         assert open_run("run")["0"].grouping(("label", "correct")).counts.sum() == 40
         out = works(capsys, "embed", "run", "--method", "pca")
         assert main(shlex.split(out.splitlines()[-1].split("next: topomap ")[1])) == 0

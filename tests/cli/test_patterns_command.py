@@ -105,3 +105,16 @@ def test_mistakes(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ):
         code, _, err = call(capsys, "patterns", made, *words)
         assert code == 2 and told in err, (words, err)
+
+
+def test_layouts_to_choose_from_are_named_before_the_work(
+    made: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    tm.save_run(tm.open_run(made), run)
+    for method in ("random", "pca"):
+        assert call(capsys, "embed", run, "--layer", "conv", "--reduce", "mean", "--method", method)[0] == 0
+    monkeypatch.setattr("topomap.patterns.find_patterns", None)
+    code, out, err = call(capsys, "patterns", run, "--layer", "conv", "--to", tmp_path / "a.png")
+    assert code != 0 and not out
+    assert "several layouts: choose one with --method: 'pca', 'random'" in err

@@ -65,7 +65,7 @@ def test_curves_are_means_over_repetitions(profiles: tm.Profiles, comparison: Co
     figure = plot_comparison(comparison, profiles, parts=["curves"])
     resize, blur = (ax for ax in figure.axes if ax.lines)
     for ax, name in ((resize, "resize_mse"), (blur, "blur_mse")):
-        assert ax.get_ylabel() == name
+        assert ax.get_ylabel() == f"change when {'shrunk' if ax is resize else 'blurred'}"
         for line, method in zip(ax.lines, comparison.methods, strict=True):
             expected = np.mean([getattr(trial.smoothness, name) for trial in comparison.of(method)], axis=0)
             np.testing.assert_allclose(line.get_ydata(), expected)

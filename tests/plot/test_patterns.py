@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from topomap.layout import Layout
 from topomap.patterns import PatternReport, Patterns, describe_pattern, find_patterns, measure_patterns
 from topomap.plot import cards, plot_patterns, style
+from topomap.plot.pattern_panels import values_of
 from topomap.profiles import profile
 from topomap.run import Activations, Inputs
 from topomap.surface import Surface
@@ -238,6 +239,14 @@ def test_the_matrix_shows_shares_and_what_is_enriched(patterns: Patterns, report
     assert len(rings.get_offsets()) == len([row for row in report.enrichment if row.column == "prediction"])
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1", "2", "noise"]
     assert "disc" in whole(figure) and "ring" in whole(figure)
+
+
+def test_whole_numbers_stand_in_their_order() -> None:
+    acts = planted(pictures=False)
+    label = np.array([10, 9, 2])[acts.inputs["label"]]
+    inputs = Inputs(np.arange(84), {"label": label, "prediction": label})
+    report = measure_patterns(find_patterns(replace(acts, inputs=inputs), min_cluster_size=10), n_bootstrap=0)
+    assert values_of(report.patterns, report) == ["2", "9", "10"]
 
 
 def test_growth_is_that_of_the_report(patterns: Patterns, report: PatternReport) -> None:

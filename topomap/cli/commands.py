@@ -178,7 +178,7 @@ def embed(
     if step is not None:
         layout = replace(layout, provenance={**layout.provenance, "step": step})
     store_layout(opened, acts, layout)
-    print(f"{layout}\nstored in {run}; next: {next_plot(opened, acts, layout.method)}")
+    print(f"{layout}\nstored in {run}; next: {next_plot(opened, run, acts, layout.method)}")
 
 
 def info(run: Path) -> None:

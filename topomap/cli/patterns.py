@@ -99,7 +99,7 @@ def patterns(
         Dots per inch of the painted fields, 10 to 2400.
     """
     from topomap.cli.figures import check_dpi, check_pixels, without_windows
-    from topomap.cli.stored import at_step, columns_of, find_layout, store_layout
+    from topomap.cli.stored import at_step, check_method, columns_of, find_layout, store_layout
     from topomap.layout import FEWEST
     from topomap.patterns import find_patterns, measure_patterns
     from topomap.plot import plot_patterns, save_figure
@@ -119,6 +119,8 @@ def patterns(
     groupings = None if by is None else [columns_of(each) for each in by]
     for column in [c for each in groupings or () for c in ([each] if isinstance(each, str) else each)]:
         opened.inputs[column]  # refused before the work, not after
+    if figures:
+        check_method(last, _painted(last, name, reduce or "mean"), method)
     found = find_patterns(
         opened,
         name,

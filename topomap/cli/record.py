@@ -104,8 +104,9 @@ def record(
     model
         package.module:factory.
     data
-        An image folder (one folder per class), a .npz file (x, y, other columns), or package.module:factory that
-        returns a DataLoader, a Dataset or an iterable of batches.
+        An image folder (one folder per class), a .npz file (x, y, other columns; figures show the inputs where x is
+        inputs x channels x height x width), or package.module:factory that returns a DataLoader, a Dataset or an
+        iterable of batches.
     to
         The run folder to make.
     weights

@@ -57,7 +57,7 @@ def _values(record: Activations) -> str:
 
 
 def _moments(record: Moments) -> str:
-    groupings = ["x".join(grouping.by) for grouping in record.groupings]
+    groupings = [" x ".join(grouping.by) for grouping in record.groupings]
     what = "covariance" if record.covariance is not None else "sketch" if record.sketch is not None else "variances"
     return f"moments, {what}" + (f", by {', '.join(groupings)}" if groupings else "")
 
@@ -88,7 +88,7 @@ def _steps_text(run: Run) -> str:
 
 def _inputs_text(inputs: Inputs, provenance: Mapping[str, Any]) -> str:
     if not len(inputs):
-        return f"{provenance.get('n_inputs', 0)} inputs, of which none was kept"
+        return f"{provenance.get('n_inputs', 0)} inputs, whose table was not kept"
     lines = [f"{len(inputs)} inputs"]
     for name, values in inputs.columns.items():
         distinct = len(np.unique(values[values == values]))  # a missing value is not equal to itself

@@ -190,13 +190,25 @@ def find_layout(run: Run, acts: Record, method: str | None, preset: str | None =
     ValueError
         If several are stored and no method says which.
     """
-    stored = [name for layer, reduce, name in layouts(run) if (layer, reduce) == (acts.layer, acts.reduce)]
-    if method is None and len(stored) > 1:
-        raise ValueError(f"{acts.layer!r} has several layouts: choose one with --method: {listing(stored)}.")
+    stored = check_method(run, acts, method)
     if method in stored or (method is None and stored):
         assert run.path is not None  # it was opened from a folder
         return Layout.load(run.path, acts.layer, acts.reduce, method), False
     return make_layout(run, acts, method=method, preset=preset), True
+
+
+def check_method(run: Run, acts: Record, method: str | None) -> list[str]:
+    """Return the methods of the layouts that are stored for a layer.
+
+    Raises
+    ------
+    ValueError
+        If there are several and no method says which.
+    """
+    stored = [name for layer, reduce, name in layouts(run) if (layer, reduce) == (acts.layer, acts.reduce)]
+    if method is None and len(stored) > 1:
+        raise ValueError(f"{acts.layer!r} has several layouts: choose one with --method: {listing(stored)}.")
+    return stored
 
 
 def layouts(run: Run) -> list[tuple[str, str, str]]:
@@ -224,9 +236,9 @@ def next_embed(run: Run, to: Path) -> str:
     return " ".join([*parts, "--reduce", reduce] if len(run.reductions(layer)) > 1 else parts)
 
 
-def next_plot(run: Run, acts: Record, method: str) -> str:
+def next_plot(run: Run, to: Path, acts: Record, method: str) -> str:
     """Return the command that paints over a layout that was just stored."""
-    parts = ["topomap plot", shlex.quote(str(run.path)), "--layer", shlex.quote(acts.layer)]
+    parts = ["topomap plot", shlex.quote(str(to)), "--layer", shlex.quote(acts.layer)]
     if len(run.reductions(acts.layer)) > 1:
         parts += ["--reduce", acts.reduce]
     if sum(found[:2] == (acts.layer, acts.reduce) for found in layouts(run)) > 1:

@@ -35,7 +35,7 @@ def shares_of(report: PatternReport) -> dict[str, Shares]:
 
 
 def values_of(patterns: Patterns, report: PatternReport) -> list[str]:
-    """Return the names of labels and predictions: of classes in their order, of others the most frequent first."""
+    """Return the names of labels and predictions: classes and whole numbers in order, others by their frequency."""
     overall: dict[str, float] = {}
     for row in report.enrichment:
         if row.column in ("label", "prediction"):
@@ -43,6 +43,8 @@ def values_of(patterns: Patterns, report: PatternReport) -> list[str]:
     classes = patterns.inputs.classes or ()
     if len(overall) <= MOST_VALUES and all(value in classes for value in overall):
         return [value for value in classes if value in overall]
+    if len(overall) <= MOST_VALUES and all(value.isdecimal() for value in overall):
+        return sorted(overall, key=int)
     return sorted(overall, key=lambda value: (-overall[value], value))
 
 

@@ -268,11 +268,11 @@ def _curves(sheet: Sheet, comparison: Comparison) -> str:
     looks = looks_of(comparison.methods)
     wide = (sheet.width - 2 * MARGIN - 0.9) / 2
     panels = (
-        ("resize_mse", "sizes", "shrunk to (pixels)"),
-        ("blur_mse", "radii", "blurred by (pixels)"),
+        ("resize_mse", "sizes", "shrunk to (pixels)", "change when shrunk"),
+        ("blur_mse", "radii", "blurred by (pixels)", "change when blurred"),
     )
     lines = {}
-    for place, (name, along, label) in enumerate(panels):
+    for place, (name, along, label, change) in enumerate(panels):
         ax = sheet.axes(MARGIN + 0.42 + place * (wide + 0.48), sheet.y + 0.08, wide, 1.45)
         dress(ax)
         for method in comparison.methods:
@@ -287,7 +287,7 @@ def _curves(sheet: Sheet, comparison: Comparison) -> str:
         ax.set_ylim(bottom=0)
         ax.margins(x=0.02)
         ax.set_xlabel(label, fontsize=style.LABEL, color=style.INK, labelpad=2)
-        ax.set_ylabel(name, fontsize=style.LABEL, color=style.INK, labelpad=2)
+        ax.set_ylabel(change, fontsize=style.LABEL, color=style.INK, labelpad=2)
     sheet.y += 0.08 + 1.45 + 0.36
     widest = max(text_width(name, style.SMALL) for name in lines) / 72 + 0.5
     columns = max(1, min(len(lines), int((sheet.width - 2 * MARGIN) / widest)))
