@@ -177,12 +177,17 @@ def test_panels(run: tm.Run) -> None:
     row, column = int(plan.y + (1 - y) / 2 * plan.h), int(plan.x + (x + 1) / 2 * plan.w)
     color = alone.painter.colors[alone.maps.titles.index("dog")]
     assert (alone.frames[-1][row, column] == rgb(color)).all()  # neuron 15 has come to serve dogs
+    beside = alone.frames[0][plan.y : plan.y + plan.h, plan.x + plan.w :]
+    for color in alone.painter.colors:  # no map is there to name it
+        assert (beside == rgb(color)).all(axis=2).any()
     several = tm.animate(
         run, "fc", panels=["groups", "difference", "inputs"], difference=("cat", "dog"), inputs=[3], quality=False,
         **SMALL,
     )  # fmt: skip
     assert several.maps.kinds == ("groups",) * 3 + ("difference", "inputs")
     assert several.frames[0].shape == (320, 640, 3)
+    pair = tm.animate(run, "fc", difference=("cat", "dog"), layout="moving", between=0, quality=False, **SMALL)
+    assert pair.painter.stage.plan.dots is None  # dots without groups would have no colours
 
 
 def test_regions_and_given_layouts(run: tm.Run) -> None:
@@ -198,7 +203,10 @@ def test_mistakes_name_the_way_out(run: tm.Run) -> None:
         ({"layout": "lats"}, "layout must be one of 'last', 'first', 'joint', 'moving'.*Did you mean 'last'"),
         ({"panels": "difference"}, r"pass difference=\('cat', 'dog'\)"),
         ({"panels": "groups", "inputs": [1]}, "add 'inputs' to panels"),
-        ({"difference": "cat"}, "difference must be a pair of groups"),
+        ({"difference": "cat"}, "difference must be a pair of two groups"),
+        ({"difference": ("cat", "cat")}, "difference must be a pair of two groups"),
+        ({"groups": []}, "groups must name at least one group"),
+        ({"steps": "all"}, "steps must be a number of steps, a list of them"),
         ({"metrics": ["los"]}, "Did you mean 'loss'"),
         ({"metrics": ["loss", "accuracy", "loss"]}, "at most two metrics"),
         ({"fps": 0}, "fps must be from 0.1 to 120"),
@@ -361,6 +369,8 @@ def test_filmstrip(run: tm.Run, make_training: Callable[..., tm.Run]) -> None:
     assert len({image.get_clim() for image in images}) == 1
     missing = tm.plot_filmstrip(run, "fc", ("label", "correct"), steps=[0, 8], progress=False)
     assert any(text.get_text() == "no inputs" for ax in missing.axes for text in ax.texts)
+    pair = tm.plot_filmstrip(run, "fc", difference=("cat", "dog"), groups="emu", steps=2, progress=False)
+    assert {"emu", "cat − dog"} <= {text.get_text() for text in pair.texts}
     dead = run.at(8)["fc"]
     dead = replace(dead, values=np.zeros_like(dead.values))
     dies = tm.Run.from_snapshots({0: run.at(0), 8: tm.Run(dead.inputs, {("fc", "none"): dead})})

@@ -147,8 +147,7 @@ def film(
         for file in films:
             print(made.save(file))
     if strips:
-        pairs = () if pair is None else (pair,)
-        figure = plot_filmstrip(opened, key, columns, difference=pairs, steps=snapshots, **common)
+        figure = plot_filmstrip(opened, key, columns, difference=pair, steps=snapshots, **common)
         check_pixels(figure, dpi)
         for file in strips:
             print(save_figure(figure, file, dpi=dpi))

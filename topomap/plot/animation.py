@@ -13,7 +13,7 @@ from topomap.groups import By
 from topomap.layout import Layout
 from topomap.plot import style
 from topomap.plot.film import Film
-from topomap.plot.montage import arrange_maps, choose_scale, describe_film, make_painter
+from topomap.plot.montage import arrange_maps, choose_scale, describe_film, make_painter, read_pairs
 from topomap.plot.panel import whole_number
 from topomap.plot.stage import make_plan
 from topomap.run import Run
@@ -83,8 +83,8 @@ def animate(
         - a `Layout` of your own.
     panels
         What is shown, one or several of ``"groups"``, ``"difference"``, ``"inputs"``, and ``"layout"``: neurons as
-        dots, coloured by the group that drives them most. By default what is asked for by the parameters that
-        follow, groups if nothing is, and the layout too if it moves.
+        dots, coloured by the group that drives them most where groups are shown. By default what is asked for by the
+        parameters that follow, groups if nothing is, and with groups the layout too if it moves.
     groups
         Names of groups, in this order; by default all, along the dendrogram of their profiles at the last step.
     difference
@@ -150,7 +150,7 @@ def animate(
     _check_size(width, height, fps)
     if between is not None:
         whole_number("between", between, 0)
-    pairs = _pairs(difference)
+    pairs = read_pairs(difference)
     kinds = _kinds(panels, layout, groups, pairs, inputs)
     painted = [kind for kind in kinds if kind != "layout"]
     maps = collect_maps(
@@ -203,23 +203,13 @@ def _check_size(width: Any, height: Any, fps: Any) -> None:
         raise ValueError(f"fps must be from 0.1 to 120; got {fps}.")
 
 
-def _pairs(difference: Any) -> tuple[tuple[str, str], ...]:
-    if difference is None:
-        return ()
-    pairs = [difference] if len(difference) == 2 and all(isinstance(g, str) for g in difference) else list(difference)
-    for pair in pairs:
-        if isinstance(pair, str) or len(pair) != 2:
-            raise ValueError(f"difference must be a pair of groups, ('cat', 'dog'), or several; got {difference!r}.")
-    return tuple((str(a), str(b)) for a, b in pairs)
-
-
 def _kinds(panels: Any, layout: Any, groups: Any, pairs: Any, inputs: Any) -> list[str]:
     """Return what the film shows, in the order of `PANELS`."""
     given = {"groups": groups is not None, "difference": bool(pairs), "inputs": inputs is not None}
     if panels is None:
         kinds = [kind for kind, there in given.items() if there] or ["groups"]
         moving = isinstance(layout, str) and layout == "moving"
-        return [*kinds, "layout"] if moving else kinds
+        return [*kinds, "layout"] if moving and "groups" in kinds else kinds  # else the dots have no colours
     wanted = [panels] if isinstance(panels, str) else list(panels)
     for kind in wanted:
         choice("panels", kind, PANELS)

@@ -15,7 +15,7 @@ from topomap.plot.captions import unit_of_maps
 from topomap.plot.cells import draw_dead_cells
 from topomap.plot.frames import DEAD
 from topomap.plot.grid import GAP, MARGIN, Page
-from topomap.plot.montage import choose_scale, describe_film
+from topomap.plot.montage import choose_scale, describe_film, read_pairs
 from topomap.plot.panel import Ground, draw_bar, draw_map
 from topomap.plot.text import text_width, wrap
 from topomap.run import Run
@@ -37,7 +37,7 @@ def plot_filmstrip(
     steps: int | Sequence[int] = 6,
     layout: str | Layout = "last",
     groups: Sequence[str] | None = None,
-    difference: Sequence[tuple[str, str]] = (),
+    difference: tuple[str, str] | Sequence[tuple[str, str]] | None = None,
     contrast: str | None = None,
     method: Any = None,
     region: Any = None,
@@ -64,8 +64,8 @@ def plot_filmstrip(
     layout
         As of `animate`; ``"moving"`` gives each column its own.
     groups, difference
-        Rows: names of groups, and pairs of which the second is subtracted from the first. By default all groups, along
-        the dendrogram of their profiles at the last step.
+        Rows: names of groups, and a pair or several of which the second is subtracted from the first. By default all
+        groups, along the dendrogram of their profiles at the last step.
     contrast, method, region, limits, cmap, noise, min_size, seed, progress
         As of `animate`.
     contours
@@ -99,9 +99,10 @@ def plot_filmstrip(
     5
     """
     instance_of("run", run, Run, "A training is recorded with a tm.TrainingRecorder: recorder.run.")
-    kinds = [*(["groups"] if groups is not None or not difference else []), *(["difference"] if difference else [])]
+    pairs = read_pairs(difference)
+    kinds = [*(["groups"] if groups is not None or not pairs else []), *(["difference"] if pairs else [])]
     maps = collect_maps(
-        run, layer, by, kinds=kinds, groups=groups, difference=difference, contrast=contrast, steps=steps,
+        run, layer, by, kinds=kinds, groups=groups, difference=pairs, contrast=contrast, steps=steps,
         min_size=min_size, progress=progress,
     )  # fmt: skip
     n_steps, n_maps, _ = maps.values.shape

@@ -64,8 +64,9 @@ def make_painter(
         )  # fmt: skip
 
     marks = [None if i is None or i >= len(colors) else colors[i] for i in panels] if colors else None
+    legend = [] if plan.maps else list(zip(maps.titles, colors, strict=True))
     stage = draw_stage(
-        plan, title, titles, steps=maps.steps, metrics=metrics, quality=quality, marks=marks,
+        plan, title, titles, steps=maps.steps, metrics=metrics, quality=quality, marks=marks, legend=legend,
         outline=None if free else ground.outline, border=None if free else ground.border,
         bar=bar if live.any() else None,
     )  # fmt: skip
@@ -134,7 +135,8 @@ def describe_film(
         f"{describe(maps.layer, maps.reduce)}: {neurons(maps.n_neurons, 0, False)}{dead}; {layout}; {over}",
     ]
     if dots:
-        parts.append("Dots: neurons, in the colour of the group that drives each most, pale for none")
+        colored = ", in the colour of the group that drives each most, pale for none"
+        parts.append("Dots: neurons" + (colored if "groups" in maps.kinds else ""))
     if painted:
         parts.append(
             f"One scale for all steps, ±{scale.high:.2g}, in standard deviations of each neuron at that step"
@@ -151,3 +153,16 @@ def describe_film(
             f"{len(maps.steps)} snapshots; {most}{between} frame{'s' * (between != 1)} between two, interpolated"
         )
     return ". ".join(parts) + "."
+
+
+def read_pairs(difference: Any) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of groups that are subtracted from each other: of none, one pair, or several."""
+    if difference is None:
+        return ()
+    pairs = [difference] if len(difference) == 2 and all(isinstance(g, str) for g in difference) else list(difference)
+    for pair in pairs:
+        if isinstance(pair, str) or len(pair) != 2 or pair[0] == pair[1]:
+            raise ValueError(
+                f"difference must be a pair of two groups, ('cat', 'dog'), or several pairs; got {difference!r}."
+            )
+    return tuple((str(a), str(b)) for a, b in pairs)

@@ -218,6 +218,7 @@ def draw_stage(
     outline: Path | None,
     border: Path | None,
     marks: Sequence[str | None] | None = None,
+    legend: Sequence[tuple[str, str]] = (),
     bar: Any = None,
 ) -> Stage:
     """Draw everything that stands still.
@@ -236,6 +237,8 @@ def draw_stage(
         Of the region, and of what is painted; None where they change.
     marks
         Colours of dots before the titles of maps.
+    legend
+        Names and colours of groups, beside the layout where there are no maps.
     bar
         Draws the colour bar into a figure and axes.
     """
@@ -281,6 +284,8 @@ def draw_stage(
         ax.set_axis_off()
         if outline is not None:
             ax.add_patch(PathPatch(outline, facecolor="none", edgecolor=style.INK, linewidth=0.6))
+    if plan.dots is not None and legend:
+        _legend(figure, plan, plan.dots, legend)
     boxes = (plan.curve, *([] if plan.quality is None else [plan.quality]))
     marks_x, lines = draw_curves([_axes(figure, plan, box) for box in boxes], steps, metrics, quality)
     rows = tuple((box.y, box.y + box.h) for box in boxes[: len(marks_x)])
@@ -337,6 +342,19 @@ def _dot(figure: Figure, plan: Plan, x: float, y: float, color: str) -> None:
 
     place = ([x / plan.width], [1 - y / plan.height])
     figure.add_artist(Line2D(*place, marker="o", markersize=5, color=color, markeredgewidth=0, linestyle="none"))
+
+
+def _legend(figure: Figure, plan: Plan, box: Box, names: Sequence[tuple[str, str]]) -> None:
+    """Write names behind dots of their colours, in columns to the right of the layout."""
+    line = plan.px(style.TITLE * 1.6)
+    rows = max(1, int(box.h / line))
+    left, right = box.x + box.w + plan.px(12), plan.width - plan.px(8)
+    wide = min((right - left) / -(-len(names) // rows), plan.px(120))
+    for i, (name, color) in enumerate(names):
+        x, y = left + i // rows * wide, box.y + (i % rows + 1) * line
+        _dot(figure, plan, x, y - plan.px(style.TITLE * 0.36), color)
+        words = fitted(name, "", (wide - plan.px(10)) / plan.dpi * 72)
+        write(figure, plan, x + plan.px(6), y, words, style.TITLE, style.INK)
 
 
 def _axes(figure: Figure, plan: Plan, box: Box) -> Axes:

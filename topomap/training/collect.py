@@ -82,6 +82,9 @@ def collect_maps(
 
     for kind in kinds:
         choice("the kind of a map", kind, KINDS)
+    groups = (groups,) if isinstance(groups, str) else groups
+    if groups is not None and not len(groups):
+        raise ValueError("groups must name at least one group; got none. Leave groups= out for all of them.")
     chosen = choose_steps(run, steps)
     reader = _Reader(by, contrast, min_size, tuple(groups or ()), tuple(difference), tuple(inputs), tuple(kinds))
     last = run.at(chosen[-1])[layer]

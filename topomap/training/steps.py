@@ -52,6 +52,8 @@ def choose_steps(run: Run, steps: int | Sequence[int] | None = None, least: int 
     elif isinstance(steps, int | np.integer):
         at_least("steps", int(steps), least)
         chosen = tuple(run.steps[i] for i in spread(len(run.steps), int(steps)))
+    elif isinstance(steps, str):  # type: ignore[unreachable]
+        raise ValueError(f"steps must be a number of steps, a list of them, or None for all; got {steps!r}.")
     else:
         chosen = tuple(sorted({int(step) for step in steps}))
         for step in chosen:

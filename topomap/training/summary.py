@@ -132,6 +132,8 @@ class TrainingSummary:
 
     def role(self, neuron: int, step: int | None = None) -> str | None:
         """Return the name of the group that a neuron serves at a step, the last by default; None for none."""
+        if not 0 <= neuron < self.n_neurons:
+            raise ValueError(f"neuron must be from 0 to {self.n_neurons - 1}; got {neuron!r}.")
         at = -1 if step is None else list(self.steps).index(choice("step", step, self.steps.tolist()))
         found = int(self.roles[at, neuron])
         return None if found < 0 else self.groups[found]
