@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -12,7 +13,6 @@ from scipy import stats
 
 import topomap as tm
 from topomap import Activations, Groups, Layout, measure_bias, measure_probe
-from topomap.bias.testing import benjamini_hochberg
 
 
 def make(n: int = 200, n_neurons: int = 20, seed: int = 0, **columns: Any) -> Activations:
@@ -340,9 +340,16 @@ def test_words_never_call_a_neuron_of_a_cluster_significant() -> None:
     assert f"0 ({(acts.column('group') == 0).sum()})" in text
 
 
-def test_q_is_scipys() -> None:
-    p = np.random.default_rng(0).random(50) ** 2
-    np.testing.assert_allclose(benjamini_hochberg(p), stats.false_discovery_control(p))
+def test_q_is_that_of_the_live_neurons_by_definition() -> None:
+    acts = make(n_neurons=12)
+    values = np.array(acts.values)
+    values[:, 4] = 1.0
+    contrast = measure_bias(dataclasses.replace(acts, values=values), "group", "label", n_permutations=99)["1"]
+    live = np.flatnonzero(np.arange(12) != 4)
+    p = contrast.p[live]
+    wanted = [min(1.0, min(each * len(p) / (p <= each).sum() for each in p[p >= own])) for own in p]
+    np.testing.assert_allclose(contrast.q[live], wanted)
+    assert contrast.q[4] == 1
 
 
 @pytest.mark.parametrize("setting", ["balanced", "imbalanced", "units"])

@@ -129,15 +129,6 @@ def share_above(of_labellings: Float, observed: Float) -> Float:
     return np.asarray((len(ordered) - below) / len(ordered))
 
 
-def benjamini_hochberg(p: Float) -> Float:
-    """Return the smallest false discovery rate at which each hypothesis is rejected, shape ``(n,)``."""
-    order = np.argsort(-p, kind="stable")
-    ranked = p[order] * len(p) / np.arange(len(p), 0, -1)
-    q = np.empty(len(p))
-    q[order] = np.minimum(np.minimum.accumulate(ranked), 1)
-    return q
-
-
 def _test(
     table: Table,
     comparison: Comparison,
@@ -213,8 +204,11 @@ def _labellings(comparison: Comparison, plan: Plan, seed: int) -> Iterator[Int]:
 
 
 def _contrast(comparison: Comparison, result: _Result, largest: Float, enhanced: Float, interval: str) -> Contrast:
+    from scipy.stats import false_discovery_control
+
     q = np.ones(len(result.p))
-    q[result.live] = benjamini_hochberg(result.p[result.live])
+    if result.live.any():
+        q[result.live] = false_discovery_control(result.p[result.live])
     statistic = result.estimate.statistic
     return Contrast(
         group=comparison.group,
