@@ -5,18 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from topomap._check import unknown
+from topomap.plot.save import whole_file
 
 if TYPE_CHECKING:
     from topomap.plot.film import Film
@@ -78,18 +77,6 @@ def check_film_format(to: str | Path) -> None:
             f'{path} cannot be written: {missing}. Install one with pip install "topomap[video]", or save as '
             f"{' or '.join(works)}, which work here."
         )
-
-
-@contextmanager
-def whole_file(to: Path) -> Iterator[Path]:
-    """Give a hidden file beside the target that takes its name in the end, or goes."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    part = to.with_name(f".{to.name}-{uuid4().hex[:8]}{to.suffix}")
-    try:
-        yield part
-        part.replace(to)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _bar(film: Film, to: Path, progress: bool, frames: Any) -> Any:

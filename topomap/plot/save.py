@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -55,15 +57,21 @@ def save_figure(drawn: FigureBase | Axes, to: str | Path, *, dpi: float = 300) -
     figure: Any = drawn.get_figure(root=True) or drawn
     check_format(path)
     kind = path.suffix[1:].lower()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}-{uuid4().hex[:8]}{path.suffix}")
+    with whole_file(path) as part, style.rc(dpi), mpl.rc_context({"svg.hashsalt": "topomap"}):
+        figure.savefig(part, metadata=_NO_DATE.get(kind))
+    return path
+
+
+@contextmanager
+def whole_file(to: Path) -> Iterator[Path]:
+    """Give a hidden file beside the target that takes its name in the end, or goes."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    part = to.with_name(f".{to.name}-{uuid4().hex[:8]}{to.suffix}")
     try:
-        with style.rc(dpi), mpl.rc_context({"svg.hashsalt": "topomap"}):
-            figure.savefig(part, metadata=_NO_DATE.get(kind))
-        part.replace(path)
+        yield part
+        part.replace(to)
     finally:
         part.unlink(missing_ok=True)
-    return path
 
 
 def check_format(to: str | Path) -> None:
