@@ -428,7 +428,7 @@ def test_a_training_is_that_of_its_last_step():
     assert run.at(10)["fc"].values[1].tolist() == [20.0, 30.0]
     assert run.at(10).steps == () and run.at(np.int64(10)) is run.at(10)
     assert run.metrics["loss"].tolist() == [0.0, 10.0, 40.0]
-    assert repr(run) == "Run(4 inputs, 1 layers: fc, 3 snapshots, steps 0 to 40)"
+    assert repr(run) == "Run(4 inputs, 1 layer: fc, 3 snapshots, steps 0 to 40)"
     assert run.to_xarray()["metrics"]["loss"].sel(step=10).item() == 10.0
 
 

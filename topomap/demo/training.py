@@ -148,7 +148,7 @@ def watch(
     Examples
     --------
     >>> watch(digits("train"), digits("test"), epochs=1)
-    Run(797 inputs, 1 layers: relu2, 9 snapshots, steps 0 to 10)
+    Run(797 inputs, 1 layer: relu2, 9 snapshots, steps 0 to 10)
     """
     import torch
     from tqdm.auto import tqdm

@@ -102,7 +102,7 @@ class TrainingRecorder:
     ...     loss.backward()
     ...     optimizer.step()
     >>> recorder.run
-    Run(60 inputs, 1 layers: 1, 3 snapshots, steps 0 to 10)
+    Run(60 inputs, 1 layer: 1, 3 snapshots, steps 0 to 10)
     >>> recorder.run.at(5)["1"].grouping("label").mean.shape, recorder.run.metrics["loss"].shape
     ((2, 8), (3,))
     """

@@ -63,7 +63,7 @@ class Run(Mapping[Any, Record]):
     >>> acts = Activations.from_array([[0.0, 1.0], [2.0, 1.0]], layer="fc")
     >>> run = Run(acts.inputs, {("fc", "none"): acts})
     >>> run
-    Run(2 inputs, 1 layers: fc)
+    Run(2 inputs, 1 layer: fc)
     >>> run["fc"]
     Activations(fc: 2 rows x 2 neurons, 1 dead)
     """
@@ -206,7 +206,8 @@ class Run(Mapping[Any, Record]):
         where = f" at {self.path}" if self.path else ""
         n = len(self.inputs) or self.provenance.get("n_inputs", 0)
         steps = f", {len(self.steps)} snapshots, steps {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
-        return f"Run({n} inputs, {len(self.layers)} layers: {', '.join(self.layers)}{steps}{where})"
+        layers = f"{len(self.layers)} layer{'s' * (len(self.layers) != 1)}: {', '.join(self.layers)}"
+        return f"Run({n} inputs, {layers}{steps}{where})"
 
 
 def versions() -> dict[str, str]:
