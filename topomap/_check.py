@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 
@@ -45,9 +46,21 @@ def choice(name: str, value: Any, options: Sequence[Any]) -> Any:
 
 
 def at_least(name: str, value: float, least: float) -> None:
-    """Raise unless ``value >= least``."""
-    if not value >= least:
+    """Raise unless the value is a number, and no less than the least."""
+    try:
+        fits = value >= least
+    except TypeError:  # text, None
+        raise ValueError(f"{name} must be a number of at least {least}; got {value!r}.") from None
+    if not fits:
         raise ValueError(f"{name} must be at least {least}; got {value!r}.")
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """Return the value as int if it is a whole number, and no less than the least."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+    at_least(name, int(value), least)
+    return int(value)
 
 
 def same_length(name: str, length: int, of: str, expected: int) -> None:

@@ -341,8 +341,11 @@ def test_bad_values_and_parameters_are_refused_in_words():
     acts = Activations.from_array(values)
     for options, message in [
         ({"min_cluster_size": 1}, "min_cluster_size must be at least 2; got 1"),
-        ({"min_cluster_size": 5.5}, "min_cluster_size must be a whole number; got 5.5"),
-        ({"n_components": 2.5}, "n_components must be a whole number; got 2.5"),
+        ({"min_cluster_size": 5.5}, "min_cluster_size must be a whole number of at least 2; got 5.5"),
+        ({"min_samples": "5"}, "min_samples must be a whole number of at least 1; got '5'"),
+        ({"n_components": 2.5}, "n_components must be a whole number of at least 1; got 2.5"),
+        ({"seed": None}, "seed must be a whole number of at least 0; got None"),
+        ({"cluster_selection_epsilon": "1"}, "cluster_selection_epsilon must be a number of at least 0; got '1'"),
         ({"min_samples": 0}, "min_samples must be at least 1"),
         ({"cluster_selection_epsilon": -1}, "cluster_selection_epsilon must be at least 0"),
         ({"selection": "leaves"}, "selection must be one of 'leaf', 'eom'.*Did you mean 'leaf'"),

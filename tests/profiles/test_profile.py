@@ -160,6 +160,16 @@ def test_errors_name_the_fix():
         tm.profile(acts.with_labels(group=[None] * 5), by="group")
     with pytest.raises(ValueError, match="one entry per row"):
         tm.profile(acts, by=np.arange(4))
+    for options, message in (
+        ({"min_size": "3"}, "min_size must be a whole number of at least 0; got '3'"),
+        ({"min_size": -1}, "min_size must be at least 0; got -1"),
+        ({"n_per_group": 2.5}, "n_per_group must be a whole number of at least 1; got 2.5"),
+        ({"n_per_group": True}, "n_per_group must be a whole number"),
+        ({"seed": None}, "seed must be a whole number of at least 0; got None"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tm.profile(acts, by="label", **options)
+    assert tm.profile(acts, by="label", min_size=np.int32(3)).min_size == 3
 
 
 def test_contrasts_to_the_rest_and_to_a_group_by_hand():

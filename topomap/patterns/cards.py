@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import at_least, instance_of
+from topomap._check import instance_of, whole_number
 from topomap.groups import _missing
 from topomap.patterns.base import Patterns
 from topomap.patterns.top import mean_scores, members_in, rows_of
@@ -204,8 +204,8 @@ def describe_pattern(
     instance_of("patterns", patterns, Patterns, "Take what find_patterns() returned for one layer.")
     if acts is not None:
         instance_of("acts", acts, Activations, "Pass those of one layer, run['layer'].")
-    at_least("n", n, 1)
-    at_least("n_units", n_units, 1)
+    whole_number("n", n, 1)
+    whole_number("n_units", n_units, 1)
     members = patterns.members(k) if acts is None else members_in(acts, patterns, k)
     position = np.full(len(patterns.inputs), -1, dtype=np.int64)
     position[patterns.rows] = np.arange(patterns.n_rows)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, overload
 
-from topomap._check import at_least, choice, instance_of, listing, unknown, warn
+from topomap._check import at_least, choice, instance_of, listing, unknown, warn, whole_number
 from topomap.patterns.base import Patterns
 from topomap.patterns.cluster import Clustering, cluster, predict
 from topomap.patterns.scale import Raw, read
@@ -135,26 +135,20 @@ def find_patterns(
     instance_of("source", source, (Activations, Run), "Pass a run or the activations of a layer: run['layer'].")
     at_least("cluster_selection_epsilon", cluster_selection_epsilon, 0)
     parameters = {
-        "min_cluster_size": _whole("min_cluster_size", min_cluster_size, 2),
-        "min_samples": _whole("min_samples", min_samples, 1),
+        "min_cluster_size": whole_number("min_cluster_size", min_cluster_size, 2),
+        "min_samples": whole_number("min_samples", min_samples, 1),
         "cluster_selection_epsilon": float(cluster_selection_epsilon),
         "selection": choice("selection", selection, ("leaf", "eom")),
         "metric": choice("metric", metric, METRICS),
-        "n_components": None if n_components is None else _whole("n_components", n_components, 1),
+        "n_components": None if n_components is None else whole_number("n_components", n_components, 1),
     }
+    seed = whole_number("seed", seed, 0)
     layers = _layers(source, layer)
     found = {}
     for name in _progress(layers):
         found[name] = _one(read(source, name, reduce, unit), name, unit, parameters, seed)
     several = isinstance(source, Run) and not (isinstance(layer, str) and layer in source.layers)
     return found if several else found[layers[0]]
-
-
-def _whole(name: str, value: float, least: int) -> int:
-    at_least(name, value, least)
-    if value != int(value):
-        raise ValueError(f"{name} must be a whole number; got {value!r}.")
-    return int(value)
 
 
 def _layers(source: Activations | Run, layer: str | Sequence[str] | None) -> list[str]:

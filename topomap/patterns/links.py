@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import at_least, choice, instance_of, listing
+from topomap._check import choice, instance_of, listing, whole_number
 from topomap.patterns.base import Patterns
 from topomap.patterns.enrichment import adjusted
 from topomap.run import versions
@@ -188,7 +188,7 @@ def link_patterns(
     >>> links.best(0).jaccard
     1.0
     """
-    at_least("min_shared", min_shared, 1)
+    whole_number("min_shared", min_shared, 1)
     named = _sequence(a, b)
     names = tuple(name for name, _ in named)
     found: list[Link] = []

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import at_least, instance_of
+from topomap._check import instance_of, whole_number
 from topomap.groups import By
 from topomap.patterns.base import Patterns
 from topomap.patterns.cluster import cluster
@@ -103,8 +103,8 @@ def measure_patterns(
     ['label cat (40 of 40)', 'label dog (40 of 40)']
     """
     instance_of("patterns", patterns, Patterns, "Take those of one layer: find_patterns(run['layer']).")
-    at_least("n_bootstrap", n_bootstrap, 0)
-    at_least("seed", seed, 0)
+    n_bootstrap = whole_number("n_bootstrap", n_bootstrap, 0)
+    seed = whole_number("seed", seed, 0)
     if not 0 < share < 1:
         raise ValueError(f"share must be above 0 and below 1, as samples are drawn without replacement; got {share!r}.")
     if not 0 < alpha <= 1:

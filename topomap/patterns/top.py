@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import at_least, instance_of, listing
+from topomap._check import instance_of, listing, whole_number
 from topomap.patterns.base import Patterns
 from topomap.run import BLOCK_ROWS, Activations, Inputs, take_rows, versions
 
@@ -142,7 +142,7 @@ def top_inputs(
     [[1], [2]]
     """
     instance_of("acts", acts, Activations, "Pass those of one layer, run['layer'].")
-    at_least("n", n, 1)
+    n = whole_number("n", n, 1)
     chosen = np.unique(_allowed(acts, where))
     parameters = {"unit": unit, "pattern": pattern, "n": n}
     if pattern is not None:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import choice, instance_of, listing
+from topomap._check import choice, instance_of, listing, whole_number
 from topomap.groups import By
 from topomap.layout import Layout
 from topomap.plot import style
 from topomap.plot.film import Film
 from topomap.plot.montage import arrange_maps, choose_scale, describe_film, make_painter, read_pairs
-from topomap.plot.panel import whole_number
 from topomap.plot.stage import make_plan
 from topomap.run import Run
 from topomap.training import TrainingMaps, collect_maps, lay_out, measure_steps

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import at_least
+from topomap._check import whole_number
 from topomap.plot import style
 from topomap.plot.text import text_width, title_lines, wrap
 
@@ -112,8 +112,7 @@ class Grid:
 def choose_columns(n: int, width: float, columns: int | None) -> int:
     """Return the number of columns: as few rows as panels of a legible size allow, filled evenly."""
     if columns is not None:
-        at_least("columns", columns, 1)
-        return min(int(columns), n)
+        return min(whole_number("columns", columns, 1), n)
     least = 0.95 if n <= 24 else 0.78
     most = max(1, int((width - 2 * MARGIN + GAP) / (least + GAP)))
     rows = -(-n // most)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import at_least, choice, instance_of, same_length
+from topomap._check import choice, instance_of, same_length, whole_number
 from topomap.layout import Layout
 from topomap.layout.regions import SHAPES, Region, shape_of
 from topomap.plot import style
@@ -168,12 +168,6 @@ def make_room(ax: Axes, beside: float) -> None:
     else:
         x, y, w, h = ax.get_position().bounds
         ax.set_position((x, y, (1 - share) * w, h))
-
-
-def whole_number(name: str, value: object, least: int) -> None:
-    """Raise unless the value is a whole number, and no less than the least."""
-    instance_of(name, value, (int, np.integer), f"Pass a whole number from {least}.")
-    at_least(name, int(value), least)  # type: ignore[call-overload]
 
 
 def check_marks(

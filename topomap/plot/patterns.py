@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from topomap._check import instance_of, unknown
+from topomap._check import instance_of, unknown, whole_number
 from topomap.layout import Layout
 from topomap.patterns import PatternReport, Patterns, describe_pattern, measure_patterns
 from topomap.plot import style
 from topomap.plot.deck import ROWS, Deck
 from topomap.plot.grid import describe
-from topomap.plot.panel import whole_number
 from topomap.plot.pattern_panels import MOST_PATTERNS, MOST_VALUES, draw_growth, draw_matrix, shares_of, values_of
 from topomap.plot.sheet import GAP, MARGIN, Sheet
 from topomap.run import Activations

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from topomap._check import at_least, instance_of, unknown
+from topomap._check import instance_of, unknown, whole_number
 from topomap.bias import BiasReport, Probe
 from topomap.layout import Layout
 from topomap.plot.bias import reports_of
@@ -90,8 +90,8 @@ def save_report(
     """
     path = Path(to)
     check_report(path)
-    at_least("figures", figures, 0)
-    at_least("neurons", neurons, 1)
+    whole_number("figures", figures, 0)
+    whole_number("neurons", neurons, 1)
     reports = reports_of(report)
     if probe is not None:
         instance_of("probe", probe, Probe, "Make one with tm.measure_probe(run, by=...).")

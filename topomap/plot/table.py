@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import at_least
+from topomap._check import whole_number
 from topomap.plot import style
 from topomap.plot.grid import GAP, LARGEST, LINE, MARGIN, SMALL_LINE, Grid, Page, Panel
 from topomap.plot.text import text_width, title_lines
@@ -178,8 +178,7 @@ def make_table(
 def _across(n: int, rows: int, room: float, columns: int | None) -> int:
     """Return how many columns stand beside each other: all if they can."""
     if columns is not None:
-        at_least("columns", columns, 1)
-        return min(int(columns), n)
+        return min(whole_number("columns", columns, 1), n)
     least = _LEAST if rows <= _FEW_ROWS else _TINY
     most = max(1, int(room / (least + GAP / 2)))
     return -(-n // -(-n // most))

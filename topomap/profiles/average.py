@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from topomap._check import at_least, choice, listing, warn
+from topomap._check import choice, listing, warn, whole_number
 from topomap.groups import By, Groups, ready_made
 from topomap.profiles.base import Float, Profiles
 from topomap.profiles.contrast import Contrast, choose_contrast, make_contrast, needs_union
@@ -107,8 +107,9 @@ def profile(
             places = source.places is not None
     weights = choice("weights", "equal" if weights is None else weights, ("equal", "size"))
     if n_per_group is not None:
-        at_least("n_per_group", n_per_group, 1)
-    at_least("min_size", min_size, 0)
+        n_per_group = whole_number("n_per_group", n_per_group, 1)
+    min_size = whole_number("min_size", min_size, 0)
+    seed = whole_number("seed", seed, 0)
     parameters = {
         "contrast": contrast, "weights": weights, "n_per_group": n_per_group, "seed": seed, "preset": preset,
         "places": bool(places), "min_size": min_size,
