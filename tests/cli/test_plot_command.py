@@ -68,6 +68,8 @@ def test_it_draws_what_python_draws(
         ("--by label --contrast cwo", "Did you mean 'cow'"),
         ("--by label,pattern", "no patterns are stored for layer 'fc': find them with `topomap patterns"),
         ("--inputs 1 --weights size", "--weights is for groups"),
+        ("--inputs 1 --place 0,0", "--place is for groups"),
+        ("--by label --place 0", "keeps no places: record reduce='positions' or 'tokens'"),
         ("--by label --arrange tree --projection pca", "projection goes with arrange='grid'"),
         ("--inputs 1 --arrange tree --min-size 3", "--min-size and --arrange are for groups"),
     ],
@@ -77,6 +79,33 @@ def test_mistakes_are_explained(
 ) -> None:
     code, told = call(capsys, "plot", run, *words.split(), "--to", tmp_path / "a.png")
     assert code == 2 and message in told and not list(tmp_path.iterdir())
+
+
+def test_one_place_of_feature_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    rows, place = np.divmod(np.arange(60 * 6), 6)
+    inputs = tm.Inputs(np.arange(60), {"label": np.arange(60) % 3})
+    values = rng.normal(size=(360, 12)) + rng.normal(size=(3, 6, 12))[rows % 3, place]
+    places = np.stack([place // 3, place % 3], axis=1)
+    acts = tm.Activations(values, inputs, "conv", "positions", rows, places)
+    tm.save_run(Run(inputs, {("conv", "positions"): acts}), tmp_path / "run")
+    layout = tm.embed(tm.correlate(acts), "pca")
+    layout.save(tmp_path / "run", "conv", "positions")
+    words = ("plot", tmp_path / "run", "--by", "label", "--dpi", 40)
+    assert call(capsys, *words, "--place", "1,2", "--to", tmp_path / "a.png")[0] == 0
+    figure = tm.plot_profiles(tm.profile(acts, by="label", places=True).at_place((1, 2)), layout)
+    assert "Layer conv (reduction: positions), place (1, 2): 12 neurons" in (told := figure.texts[-1].get_text())
+    assert "standard deviations of each neuron over all places" in " ".join(told.split())
+    tm.save_figure(figure, tmp_path / "b.png", dpi=40)
+    np.testing.assert_array_equal(*(np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "b.png")))
+    for wrong, message in (
+        ("2,0", "one of the 6 places (0, 0) to (1, 2)"),
+        ("1", "got (1,)"),
+        ("-1,0", "takes the coordinates"),
+        ("middle", "takes the coordinates of a place, joined by commas"),
+    ):
+        code, told = call(capsys, *words, f"--place={wrong}", "--to", tmp_path / "c.png")
+        assert code == 2 and message in told and not (tmp_path / "c.png").exists(), told
 
 
 def test_stored_patterns_are_groups(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

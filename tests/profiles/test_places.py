@@ -60,6 +60,40 @@ def test_every_place_is_the_profile_of_its_rows(masked, contrast, overlap):
         assert pooled.over_places() is pooled
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_one_place_is_a_profile_that_can_be_painted(masked):
+    acts, _ = make_maps(masked=masked)
+    profiles = tm.profile(acts, by="label", places=True, min_size=4)
+    for i, place in enumerate([(y, x) for y in range(2) for x in range(3)]):
+        one, alone = profiles.at_place(place), tm.profile(at_place(acts, i), by="label", min_size=4)
+        for name in ("values", "standard_errors", "noise_floor"):
+            np.testing.assert_allclose(getattr(one, name), getattr(alone, name), atol=1e-10)
+        np.testing.assert_array_equal(one.counts, alone.counts)
+        np.testing.assert_array_equal(one.small, alone.small)
+        np.testing.assert_allclose(one.scaled, alone.values / profiles.scale, atol=1e-10)
+        np.testing.assert_array_equal(profiles.at_place(i).values, one.values)
+        assert one.place == place and one.places is None and one.over_places() is one
+        assert f"Profiles(conv, positions, place {place} by label" in repr(one)
+        assert one.to_xarray().attrs["place"] == list(place)
+
+
+def test_a_place_that_is_not_there_names_those_that_are():
+    acts, _ = make_maps()
+    profiles = tm.profile(acts, by="label", places=True)
+    for wrong, told in (((2, 0), "(2, 0)"), (6, "6"), (-1, "-1"), ("0", "'0'"), ((0,), "(0,)"), (1.0, "1.0")):
+        with pytest.raises(
+            ValueError, match=r"one of the 6 places \(0, 0\) to \(1, 2\), or the index of one, 0 to 5"
+        ) as e:
+            profiles.at_place(wrong)
+        assert str(e.value).endswith(f"got {told}.")
+    kept = ~(acts.places == [0, 1]).all(axis=1)
+    holed = tm.Activations(acts.values[kept], acts.inputs, "conv", "positions", acts.rows[kept], acts.places[kept])
+    with pytest.raises(ValueError, match=r"one of \(0, 0\), \(0, 2\), \(1, 0\), \(1, 1\), \(1, 2\), or the index"):
+        tm.profile(holed, by="label", places=True).at_place((0, 1))
+    with pytest.raises(ValueError, match=r"keep no places: make them with tm.profile\(acts, by, places=True\)"):
+        profiles.over_places().at_place(0)
+
+
 def test_they_are_scaled_and_ordered_and_have_a_data_set():
     acts, _ = make_maps()
     profiles = tm.profile(acts, by="label", places=True)

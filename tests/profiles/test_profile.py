@@ -148,6 +148,19 @@ def test_order_puts_similar_groups_side_by_side():
     assert heights.shape == (15,) and sorted(profiles.order) == list(range(6))
 
 
+def test_crossed_columns_are_told_by_their_numbers():
+    label = np.repeat(["a", "b", "c"], 5)
+    acts = tm.Activations.from_array(np.random.default_rng(0).normal(size=(15, 2)), label=label)
+    acts = acts.with_labels(old=np.arange(15) % 5 < 2, all=np.repeat("x", 15))
+    crossed = tm.profile(acts, by=("label", "old"), min_size=3)
+    assert repr(crossed) == (
+        "Profiles(layer by label (3) x old (2): 6 groups of 2 to 3 inputs; 3 of fewer than 3 inputs; 2 neurons)"
+    )
+    even = tm.profile(acts, by=("label", "all"))
+    assert repr(even) == "Profiles(layer by label (3) x all (1): 3 groups of 5 inputs; 2 neurons)"
+    assert repr(tm.profile(acts, by="label")) == "Profiles(layer by label: a (5), b (5), c (5); 2 neurons)"
+
+
 def test_errors_name_the_fix():
     acts = by_hand()
     with pytest.raises(ValueError, match="Did you mean 'label'"):

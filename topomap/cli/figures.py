@@ -34,6 +34,24 @@ def read_width(kind: object, tokens: Sequence[Token]) -> str | float:
         raise ValueError(f"it must be single, double or a number of inches; got {text!r}.") from None
 
 
+def read_place(text: str) -> tuple[int, ...]:
+    """Return the coordinates of a place.
+
+    Examples
+    --------
+    >>> read_place("3,4"), read_place("7")
+    ((3, 4), (7,))
+    >>> read_place("centre")
+    Traceback (most recent call last):
+        ...
+    ValueError: --place takes the coordinates of a place, joined by commas, e.g. 3,4 or 7; got 'centre'.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise ValueError(f"--place takes the coordinates of a place, joined by commas, e.g. 3,4 or 7; got {text!r}.")
+    return tuple(map(int, parts))
+
+
 def refuse_for_inputs(**given: object) -> None:
     """Refuse options that say how groups are shown beside ``--inputs``.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from topomap._check import choice
-from topomap.cli.figures import check_dpi, check_pixels, read_width, refuse_for_inputs, without_windows
+from topomap.cli.figures import check_dpi, check_pixels, read_place, read_width, refuse_for_inputs, without_windows
 
 #: A parameter that takes all the values that follow it.
 Several = Parameter(consume_multiple=True)
@@ -24,6 +24,7 @@ EXAMPLES = """Examples:
   topomap plot runs/a --layer layer3 --by label --projection umap --to inputs-and-maps.png
   topomap plot runs/a --layer layer3 --by pattern --to patterns.png
   topomap plot runs/a --layer layer3 --by label --certainty 10 --to sure.png
+  topomap plot runs/a --layer layer3 --reduce aligned --by label --place 3,3 --to centre.png
   topomap plot runs/a --layer layer3 --inputs 17 42 --to inputs.png"""
 
 
@@ -41,6 +42,7 @@ def plot(
     weights: Literal["equal", "size"] | None = None,
     min_size: int | None = None,
     groups: Annotated[list[str] | None, Several] = None,
+    place: str | None = None,
     arrange: Literal["grid", "matrix", "tree"] | None = None,
     projection: Literal["umap", "tsne", "pca"] | None = None,
     columns: int | None = None,
@@ -82,6 +84,9 @@ def plot(
         Groups of fewer inputs are greyed, 5 by default.
     groups
         Names of the groups to draw; all by default.
+    place
+        Of a layer recorded with --reduce positions, tokens or aligned: paint this one, e.g. 3,4 (row and column) or 7
+        (a token), instead of the mean over places.
     arrange
         grid; matrix, of groups by two columns: label,prediction as a confusion matrix and label,correct as correct over
         wrong, which are the default for these; or tree, at the leaves of a dendrogram.
@@ -117,7 +122,7 @@ def plot(
     if inputs is not None:
         refuse_for_inputs(
             preset=preset, contrast=contrast, weights=weights, min_size=min_size, groups=groups, arrange=arrange,
-            projection=projection, certainty=certainty,
+            place=place, projection=projection, certainty=certainty,
         )  # fmt: skip
     check_dpi(dpi)
     for file in to:
@@ -139,7 +144,11 @@ def plot(
         assert by is not None  # one of the two was given
         acts = with_patterns(opened, acts, by)
         sized = 5 if min_size is None else min_size
-        profiles = profile(acts, columns_of(by), contrast, weights, preset=preset, min_size=sized)
+        at = None if place is None else read_place(place)
+        profiles = profile(
+            acts, columns_of(by), contrast, weights, preset=preset, places=None if at is None else True, min_size=sized
+        )
+        profiles = profiles if at is None else profiles.at_place(at)
         for name in groups or ():
             choice("groups", name, profiles.names)
         if len(groups or profiles.names) > MOST_GROUPS:

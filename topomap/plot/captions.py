@@ -12,6 +12,7 @@ from topomap.plot import style
 from topomap.plot.certainty import describe_doubt
 from topomap.plot.grid import arrows, describe, neurons
 from topomap.profiles import Profiles
+from topomap.profiles.base import told_place
 from topomap.profiles.contrast import CONTRASTS
 from topomap.quality import Stability
 
@@ -136,8 +137,11 @@ def caption_of(
     if profiles.contrast in ("mean", "rest") and profiles.weights == "size":
         shown += " weighted by size"
     unit = "in raw units" if raw else "in standard deviations of each neuron"
+    place = ""
+    if profiles.place is not None:
+        place, unit = f", place {told_place(profiles.place)}", unit if raw else f"{unit} over all places"
     parts = [
-        f"{describe(profiles.layer, profiles.reduce)}: {neurons(profiles.n_neurons, int((~live).sum()), dots)}; "
+        f"{describe(profiles.layer, profiles.reduce)}{place}: {neurons(profiles.n_neurons, int((~live).sum()), dots)}; "
         f"layout {layout.method}; {_inputs(profiles)}",
         f"{shown}, {unit}",
     ]

@@ -60,7 +60,8 @@ def profile(
         a number per group or places that are given go first.
     places
         Whether to keep positions or tokens apart: values of shape ``(n_groups, n_places, n_neurons)``, the mean at
-        each place over the inputs that have it. See `Profiles.over_places`.
+        each place over the inputs that have it. `Profiles.at_place` gives those of one, and `Profiles.over_places`
+        those of each input's mean.
     min_size
         Groups of fewer inputs are flagged as small; they stay in the result.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +54,8 @@ class Profiles:
         Inputs per group that have the place, shape ``(n_groups, n_places)``; they differ where places are masked.
     pooled
         The profiles of each input's mean over its places, where they are kept; see `over_places`.
+    place
+        The one place that they are of, where they were taken from those of several; see `at_place`.
     layer, reduce
         Which record the profiles were made from.
     preset
@@ -94,6 +97,7 @@ class Profiles:
     places: NDArray[np.int64] | None = None
     place_counts: NDArray[np.int64] | None = None
     pooled: Profiles | None = field(default=None, repr=False)
+    place: tuple[int, ...] | None = None
 
     @property
     def n_neurons(self) -> int:
@@ -130,6 +134,56 @@ class Profiles:
             return self
         assert self.pooled is not None  # profile() keeps both
         return self.pooled
+
+    def at_place(self, place: int | Sequence[int]) -> Profiles:
+        """Return the profiles of one place, of two dimensions, which can be painted as any others.
+
+        Counts are those of the inputs that have the place. The scale stays that of all places, so that maps of
+        different places compare.
+
+        Parameters
+        ----------
+        place
+            Its coordinates, as in `places`: ``(row, column)`` of a feature map, ``(position,)`` of a token; or its
+            index in `places`.
+
+        Raises
+        ------
+        ValueError
+            If there is no such place, or places were not kept.
+
+        Examples
+        --------
+        >>> from topomap.profiles import profile
+        >>> from topomap.run import Activations, Inputs
+        >>> inputs = Inputs([0, 1], {"label": ["a", "b"]})
+        >>> rows, places = [0, 0, 1, 1], [[0], [1], [0], [1]]
+        >>> values = np.array([[1.0, 0.0], [2.0, 0.0], [3.0, 1.0], [8.0, 4.0]])
+        >>> acts = Activations(values, inputs, "fc", "tokens", rows, places)
+        >>> profiles = profile(acts, by="label", places=True, min_size=1)
+        >>> profiles.at_place(1).values
+        array([[-3., -2.],
+               [ 3.,  2.]])
+        >>> profiles.at_place((1,))
+        Profiles(fc, tokens, place 1 by label: a (1), b (1); 2 neurons)
+        """
+        if self.places is None or self.place_counts is None:
+            raise ValueError(
+                "these profiles keep no places: make them with tm.profile(acts, by, places=True), of a layer recorded "
+                "with reduce='positions', 'tokens' or 'aligned'."
+            )
+        i = find_place(self.places, place)
+        return replace(
+            self,
+            values=self.values[:, i],
+            standard_errors=self.standard_errors[:, i],
+            noise_floor=self.noise_floor[:, i],
+            counts=self.place_counts[:, i],
+            places=None,
+            place_counts=None,
+            pooled=None,
+            place=tuple(self.places[i].tolist()),
+        )
 
     def linkage(self, groups: Sequence[int] | NDArray[Any] | None = None) -> Float:
         """Return the dendrogram of the groups as SciPy's linkage matrix, shape ``(n_groups - 1, 4)``.
@@ -194,13 +248,21 @@ class Profiles:
             data["places"] = (("place", "axis"), self.places)
             data["place_count"] = (("group", "place"), self.place_counts)
         attrs = {name: getattr(self, name) for name in ("layer", "reduce", "contrast", "weights", "n_ungrouped")}
+        attrs |= {} if self.place is None else {"place": list(self.place)}
         coords = {"group": np.array(self.names, dtype=object)}
         return xarray.Dataset(data, coords=coords, attrs={**attrs, "by": list(self.by)})
 
     def __repr__(self) -> str:
         where = self.layer if self.reduce == "none" else f"{self.layer}, {self.reduce}"
-        shown = ", ".join(f"{n} ({c})" for n, c in zip(self.names[:4], self.counts[:4], strict=True))
-        more = f", ... {len(self.names) - 4} more" if len(self.names) > 4 else ""
+        where += "" if self.place is None else f", place {told_place(self.place)}"
+        columns, several = self.by, len(self.by) > 1
+        if several:  # their names would be a list of lists: the numbers of values and the range of sizes instead
+            columns = tuple(f"{name} ({len({key[i] for key in self.keys})})" for i, name in enumerate(self.by))
+            low, high = self.counts.min(initial=0), self.counts.max(initial=0)
+            groups = f"{len(self.names)} groups of {low}{f' to {high}' if high > low else ''} inputs"
+        else:
+            groups = ", ".join(f"{n} ({c})" for n, c in zip(self.names[:4], self.counts[:4], strict=True))
+            groups += f", ... {len(self.names) - 4} more" if len(self.names) > 4 else ""
         notes = [
             f"{int(self.small.sum())} of fewer than {self.min_size} inputs" if self.small.any() else "",
             f"{self.n_ungrouped} inputs in none" if self.n_ungrouped else "",
@@ -208,5 +270,51 @@ class Profiles:
             f"{self.n_neurons} neurons",
         ]
         notes = [note for note in notes if note]
-        by = f" by {' x '.join(self.by)}" if self.by else ""
-        return f"Profiles({where}{by}: {shown}{more}; {'; '.join(notes)})"
+        by = f" by {' x '.join(columns)}" if columns else ""
+        return f"Profiles({where}{by}: {groups}; {'; '.join(notes)})"
+
+
+def find_place(places: NDArray[np.int64], place: int | Sequence[int]) -> int:
+    """Return the index of a place that is given by its index or by its coordinates.
+
+    Raises
+    ------
+    ValueError
+        Naming the places that there are.
+
+    Examples
+    --------
+    >>> grid = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    >>> find_place(grid, (1, 0)), find_place(grid, 3)
+    (2, 3)
+    >>> find_place(grid, (2, 0))
+    Traceback (most recent call last):
+        ...
+    ValueError: place must be one of the 4 places (0, 0) to (1, 1), or the index of one, 0 to 3; got (2, 0).
+    """
+    n = len(places)
+    if isinstance(place, Integral):
+        if 0 <= place < n:
+            return int(place)
+    elif not isinstance(place, str):
+        given = np.asarray(place)
+        found = np.flatnonzero((places == given).all(axis=1)) if given.shape == places.shape[1:] else []
+        if len(found):
+            return int(found[0])
+        place = tuple(given.tolist()) if given.ndim == 1 else place
+    box = int(np.prod(places.max(axis=0) - places.min(axis=0) + 1))
+    whole = f"the {n} places {told_place(places[0].tolist())} to {told_place(places[-1].tolist())}"
+    some = whole if box == n else f"{', '.join(told_place(each) for each in places[:20].tolist())}"
+    more = f", ... ({n - 20} more)" if box != n and n > 20 else ""
+    raise ValueError(f"place must be one of {some}{more}, or the index of one, 0 to {n - 1}; got {place!r}.")
+
+
+def told_place(place: Sequence[int]) -> str:
+    """Return coordinates as text.
+
+    Examples
+    --------
+    >>> told_place((3,)), told_place((0, 2))
+    ('3', '(0, 2)')
+    """
+    return str(place[0]) if len(place) == 1 else str(tuple(place))
