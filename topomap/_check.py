@@ -57,7 +57,7 @@ def at_least(name: str, value: float, least: float) -> None:
 
 def whole_number(name: str, value: Any, least: int) -> int:
     """Return the value as int if it is a whole number, and no less than the least."""
-    if not isinstance(value, Integral) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}.")
     at_least(name, int(value), least)
     return int(value)

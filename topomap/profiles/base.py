@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -258,7 +257,7 @@ class Profiles:
         columns, several = self.by, len(self.by) > 1
         if several:  # their names would be a list of lists: the numbers of values and the range of sizes instead
             columns = tuple(f"{name} ({len({key[i] for key in self.keys})})" for i, name in enumerate(self.by))
-            low, high = self.counts.min(initial=0), self.counts.max(initial=0)
+            low, high = self.counts.min(), self.counts.max()
             groups = f"{len(self.names)} groups of {low}{f' to {high}' if high > low else ''} inputs"
         else:
             groups = ", ".join(f"{n} ({c})" for n, c in zip(self.names[:4], self.counts[:4], strict=True))
@@ -274,7 +273,7 @@ class Profiles:
         return f"Profiles({where}{by}: {groups}; {'; '.join(notes)})"
 
 
-def find_place(places: NDArray[np.int64], place: int | Sequence[int]) -> int:
+def find_place(places: NDArray[np.int64], place: Any) -> int:
     """Return the index of a place that is given by its index or by its coordinates.
 
     Raises
@@ -293,14 +292,14 @@ def find_place(places: NDArray[np.int64], place: int | Sequence[int]) -> int:
     ValueError: place must be one of the 4 places (0, 0) to (1, 1), or the index of one, 0 to 3; got (2, 0).
     """
     n = len(places)
-    if isinstance(place, Integral):
+    if isinstance(place, int | np.integer):
         if 0 <= place < n:
             return int(place)
     elif not isinstance(place, str):
         given = np.asarray(place)
-        found = np.flatnonzero((places == given).all(axis=1)) if given.shape == places.shape[1:] else []
-        if len(found):
-            return int(found[0])
+        same = (places == given).all(axis=1) if given.shape == places.shape[1:] else np.zeros(n, dtype=bool)
+        if same.any():
+            return int(np.argmax(same))
         place = tuple(given.tolist()) if given.ndim == 1 else place
     box = int(np.prod(places.max(axis=0) - places.min(axis=0) + 1))
     whole = f"the {n} places {told_place(places[0].tolist())} to {told_place(places[-1].tolist())}"
