@@ -160,6 +160,15 @@ def test_small_groups_do_not_set_the_scale_and_are_pale(run: tm.Run) -> None:
     assert (film.frames[0][row, column] == rgb(style.EMPTY)).all()
 
 
+def test_films_and_strips_say_what_diverged(run: tm.Run) -> None:
+    gone = replace(run, provenance={"training": {"diverged": {"6": "layer 'fc' has NaN"}}})
+    film = tm.animate(gone, "fc", between=0, quality=False, **SMALL)
+    assert film.steps == run.steps
+    assert "Left out: step 6, at which the training had diverged." in " ".join(film.painter.stage.plan.caption)
+    strip = tm.plot_filmstrip(gone, "fc", steps=2, progress=False)
+    assert "Left out: step 6" in " ".join(text.get_text() for text in strip.texts)
+
+
 def test_panels(run: tm.Run) -> None:
     moving = tm.animate(run, "fc", layout="moving", quality=False, **SMALL)
     assert moving.painter.stage.plan.dots is not None

@@ -428,15 +428,56 @@ def test_a_fixed_loader_is_read_once_and_then_kept(monkeypatch):
     assert Counted.reads == before + 30
 
 
-def test_a_training_that_diverged_says_at_which_step_and_keeps_the_snapshots_before():
-    model = linear(1)
-    recorder = tm.TrainingRecorder(model, (X, Y))
-    recorder.snapshot(0)
+def set_weights(model, value):
     with torch.no_grad():
-        next(model.parameters()).fill_(float("nan"))
-    with pytest.raises(ValueError, match=r"no snapshot of step 5: .* NaN"):
-        recorder.snapshot(5)
-    assert recorder.run.steps == (0,)
+        next(model.parameters()).fill_(value)
+
+
+@pytest.mark.parametrize("keep", ["moments", "values"])
+@pytest.mark.parametrize("nonfinite", ["raise", "mask"])
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_training_that_diverged_goes_on_without_snapshots_of_what_diverged(keep, nonfinite, folder, tmp_path):
+    model = linear(1)
+    options = {"keep": keep, "nonfinite": nonfinite, "to": tmp_path / "run" if folder else None}
+    recorder = tm.TrainingRecorder(model, (X, Y), every=5, **options)
+    for step in (0, 5):
+        assert recorder.step(step, loss=step)
+    set_weights(model, float("nan"))
+    with pytest.warns(tm.TopomapWarning, match=r"at step 10, .*layer 'model' under 'none' has .*NaN"):
+        assert not recorder.step(10, loss=10)
+    assert not recorder.step(15, loss=15)  # warned of once
+    recorder.log(15, accuracy=0.1)  # as nobody knows beforehand that there is nothing to keep it with
+    set_weights(model, float("inf"))
+    recorder.snapshot(17)
+    run = recorder.run
+    assert run.steps == (0, 5) and list(run.diverged) == [10, 15, 17]
+    assert all("layer 'model'" in what for what in run.diverged.values())
+    assert run.metrics["loss"].tolist() == [0, 5]
+    assert repr(run).startswith("Run(90 inputs, 1 layer: model, 2 snapshots, steps 0 to 5, diverged at 3 more")
+    with pytest.raises(ValueError, match=r"no snapshot at step 10: the training had diverged, .*NaN"):
+        run.at(10)
+    if folder:  # gone on with where it was left
+        recorder = tm.TrainingRecorder(model, (X, Y), **options)
+        recorder.snapshot(18)
+        assert list(recorder.run.diverged) == [10, 15, 17, 18]
+        assert recorder.run.provenance["training"]["probe"] == run.provenance["training"]["probe"]
+    set_weights(model, 1.0)
+    recorder.snapshot(15)
+    assert recorder.run.steps == (0, 5, 15) and list(recorder.run.diverged) == [10]
+    if folder:
+        assert tm.save_run(recorder.run, tmp_path / "copy").diverged == recorder.run.diverged
+
+
+def test_a_model_that_gives_nan_before_it_was_trained_is_an_error():
+    model = linear(1)
+    set_weights(model, float("nan"))
+    recorder = tm.TrainingRecorder(model, (X, Y))
+    with pytest.raises(ValueError, match=r"no snapshot of step 0: .* NaN"):
+        recorder.snapshot(0)
+    with pytest.warns(tm.TopomapWarning, match="at step 3"):
+        recorder.snapshot(3)
+    with pytest.raises(ValueError, match="the training had diverged at step 3: layer 'model'"):
+        _ = recorder.run
 
 
 def test_inputs_that_change_between_snapshots_are_an_error(monkeypatch):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -83,3 +85,22 @@ def test_figure(training: Run) -> None:
     np.testing.assert_allclose(figure.axes[3].lines[0].get_ydata(), [1, 1, 1, 6, 6])
     with pytest.raises(ValueError, match="summary must be of type TrainingSummary"):
         tm.plot_training(training)  # type: ignore[arg-type]
+
+
+def test_what_diverged_is_left_out_and_told(training: Run) -> None:
+    about = {"training": {"diverged": {"6": "layer 'fc' has NaN", "1000": "layer 'fc' has NaN"}}}
+    run = replace(training, provenance=about)
+    found, same = (
+        tm.summarize_training(run, "fc", progress=False),
+        tm.summarize_training(training, "fc", progress=False),
+    )
+    assert found.diverged == (6, 1000)
+    assert same.diverged == ()
+    np.testing.assert_array_equal(found.convergence, same.convergence)
+    text = " ".join(one.get_text() for one in tm.plot_training(found).texts)
+    assert "Left out: what had diverged (2 steps, 6 to 1,000)." in " ".join(text.split())
+    with pytest.raises(ValueError, match="at step 6: the training had diverged, layer 'fc' has NaN"):
+        tm.summarize_training(run, "fc", steps=[0, 6], progress=False)
+    first = {0: training.at(0)}
+    with pytest.raises(ValueError, match="got 1, without step 7, at which the training had diverged"):
+        tm.summarize_training(Run.from_snapshots(first, None, {"training": {"diverged": {"7": "NaN"}}}), "fc")

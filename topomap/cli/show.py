@@ -11,6 +11,7 @@ from topomap.cli.stored import layouts
 from topomap.layout import Layout
 from topomap.patterns.stored import list_patterns
 from topomap.run import Activations, Moments
+from topomap.training import tell_divergence
 
 if TYPE_CHECKING:
     from topomap.run import Inputs, Record, Run
@@ -83,7 +84,9 @@ def run_text(run: Run) -> str:
 
 def _steps_text(run: Run) -> str:
     logged = f"; logged: {', '.join(run.metrics)}" if run.metrics else ""
-    return f"{len(run.steps)} snapshots of a training, steps {run.steps[0]} to {run.steps[-1]}{logged}; of the last:"
+    gone = f"; without {tell_divergence(tuple(run.diverged))}" if run.diverged else ""
+    steps = f"steps {run.steps[0]} to {run.steps[-1]}"
+    return f"{len(run.steps)} snapshots of a training, {steps}{gone}{logged}; of the last:"
 
 
 def _inputs_text(inputs: Inputs, provenance: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from topomap.plot.frames import Painter
 from topomap.plot.grid import describe, neurons
 from topomap.plot.panel import Ground, draw_bar
 from topomap.plot.stage import Plan, draw_stage, margin_of
-from topomap.training import Places, StepQuality, TrainingMaps
+from topomap.training import Places, StepQuality, TrainingMaps, tell_divergence
 
 #: Words beside the rows of a film by correctness.
 ROWS = ("correct", "wrong")
@@ -152,6 +152,8 @@ def describe_film(
         parts.append(
             f"{len(maps.steps)} snapshots; {most}{between} frame{'s' * (between != 1)} between two, interpolated"
         )
+    if maps.diverged:
+        parts.append(f"Left out: {tell_divergence(maps.diverged)}")
     return ". ".join(parts) + "."
 
 

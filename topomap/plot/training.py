@@ -12,7 +12,7 @@ from topomap.plot.curves import over_steps
 from topomap.plot.grid import describe
 from topomap.plot.sheet import GAP, LINE, MARGIN, Sheet
 from topomap.plot.text import text_width
-from topomap.training import TrainingSummary
+from topomap.training import TrainingSummary, tell_divergence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,4 +135,5 @@ def _caption(summary: TrainingSummary) -> str:
         "neuron, less what chance gives. Variance: its share that lies between groups, mean over live neurons. A "
         "neuron's role is the group with the highest mean above the noise floor; "
         f"{len(summary.changed)} of {served} neurons that have one at the first and the last step changed it."
+        + (f" Left out: {tell_divergence(summary.diverged)}." if summary.diverged else "")
     )

@@ -85,6 +85,12 @@ def record_checkpoints(
     FileNotFoundError
         If there is no such file.
 
+    Warns
+    -----
+    TopomapWarning
+        At the first checkpoint of which activations are NaN or infinite: such ones have no snapshot, and
+        ``run.diverged`` names their steps.
+
     Examples
     --------
     >>> import tempfile, torch

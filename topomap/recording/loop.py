@@ -38,6 +38,14 @@ from topomap.recording.state import uninterrupted
 from topomap.run import Inputs
 
 
+class NotFiniteError(ValueError):
+    """Activations are NaN or infinite: what was found, and the way out."""
+
+    def __init__(self, what: str, way_out: str) -> None:
+        super().__init__(f"{what}. {way_out}")
+        self.what = what
+
+
 def _of_bytes(batch: Batch, error: RuntimeError) -> ValueError | None:
     """Return the error for pictures that a model takes as numbers of another kind, if that is what went wrong."""
     kinds = ("Byte", "unsigned char", "uint8")
@@ -324,11 +332,11 @@ class Recording:
             where = f"{layer!r}" if not call else f"{layer!r} (call {call})"
             first = int(np.argmin(good))
             named = self._ids(batch, raw, start)[rows.rows[first]].item()
-            raise ValueError(
+            raise NotFiniteError(
                 f"layer {where} under {reduce!r} has {int((~finite).sum())} NaN or infinite values in "
                 f"{int((~good).sum())} of {len(good)} rows of this batch, first in input "
-                f"{named!r} ({int((~finite[first]).sum())} of {finite.shape[1]} neurons). "
-                "Record with nonfinite='mask' to leave such rows out."
+                f"{named!r} ({int((~finite[first]).sum())} of {finite.shape[1]} neurons)",
+                "Record with nonfinite='mask' to leave such rows out.",
             )
         return np.asarray(good)
 

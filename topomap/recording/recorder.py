@@ -18,7 +18,7 @@ from topomap.recording.doubts import PatientTaps
 from topomap.recording.hooks import Axis, Taps
 from topomap.recording.inputs import BatchReader, as_column, check_names
 from topomap.recording.loaders import Source, generators_restored, open_loader
-from topomap.recording.loop import Recording
+from topomap.recording.loop import NotFiniteError, Recording
 from topomap.recording.provenance import told, told_column
 from topomap.recording.reduce import check_reductions
 from topomap.recording.selection import Selection, Selector, lent, select_layers
@@ -373,6 +373,6 @@ def _check_recorded(taps: Taps, chosen: Selection, sink: Memory | Folder | Strea
     for (layer, call, reduce), tally in sink.tallies.items():
         if not tally.n_rows:
             name = sink.name((layer, call, reduce))
-            raise ValueError(
-                f"every row of layer {name!r} under {reduce!r} has NaN or infinite values: nothing is left to keep."
+            raise NotFiniteError(
+                f"every row of layer {name!r} under {reduce!r} has NaN or infinite values", "Nothing is left to keep."
             )

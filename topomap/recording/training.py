@@ -6,16 +6,15 @@ import inspect
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from os import PathLike
 from types import TracebackType
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from topomap._check import choice, unknown, warn
 from topomap.recording.loaders import generators_restored
+from topomap.recording.loop import NotFiniteError
 from topomap.recording.probe import ProbeSet
 from topomap.recording.provenance import told
 from topomap.recording.recorder import By, record
@@ -23,8 +22,9 @@ from topomap.recording.reduce import check_reductions
 from topomap.recording.resuming import check_fit, check_parameters
 from topomap.recording.schedule import Every, check_every, check_step, is_due
 from topomap.recording.selection import Selector, lent, select_layers
+from topomap.recording.snapshots import as_numbers, with_inputs
 from topomap.recording.state import home_of, undisturbed
-from topomap.run import Activations, Inputs, Run
+from topomap.run import Inputs, Run
 from topomap.store import TrainingFolder, open_run
 
 #: Columns of the sketch: products of neurons up to about 9 %, and 1 MiB per snapshot of 2,048 neurons.
@@ -84,6 +84,10 @@ class TrainingRecorder:
 
     Notes
     -----
+    Where a training diverges, so that activations are NaN or infinite, it goes on, and so does recording: such a step
+    has no snapshot, is noted in ``run.diverged``, and the first one is warned of. At step 0 that is an error, for
+    nothing was trained yet.
+
     A model that is spread over processes (FSDP) cannot be recorded while it trains: save checkpoints, and record those
     with `topomap.record_checkpoints`. Of data-parallel processes the first one records.
 
@@ -153,6 +157,7 @@ class TrainingRecorder:
         self._began: float | None = None
         before = {} if self._folder is None else self._folder.provenance.get("training", {})
         self._spent, self._elapsed = float(before.get("recording_s", 0)), float(before.get("elapsed_s", 0))
+        self._diverged = {int(step): str(what) for step, what in before.get("diverged", {}).items()}
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -169,6 +174,8 @@ class TrainingRecorder:
             If there is no snapshot yet.
         """
         if not self.steps:
+            for step, what in self._diverged.items():
+                raise ValueError(f"there is no snapshot, for the training had diverged at step {step}: {what}.")
             raise ValueError("there is no snapshot yet: call snapshot(step), or step(step) with every=.")
         if self._folder is not None:
             return open_run(self._folder.to)
@@ -190,18 +197,29 @@ class TrainingRecorder:
         ------
         ValueError
             If the step is not beyond the last one, a metric is not a number, the inputs are not those of the first
-            snapshot, or the layers do not fit those of an earlier session.
+            snapshot, the layers do not fit those of an earlier session, or activations are not finite at step 0.
+
+        Warns
+        -----
+        TopomapWarning
+            At the first step at which activations are NaN or infinite: there is no snapshot then.
         """
         check_step(step)
-        values = _numbers(metrics)
+        values = as_numbers(metrics)
         if self._known(step):
             return
         self._start()
         began = time.perf_counter()
         try:
             run = self._record(int(step))
-        except ValueError as error:  # neurons that are NaN, say, where a training has diverged
+        except NotFiniteError as error:
+            if step == 0:
+                raise ValueError(f"no snapshot of step 0: {error}") from error
+            self._note_divergence(int(step), error.what)
+            return
+        except ValueError as error:
             raise ValueError(f"no snapshot of step {step}: {error}") from error
+        self._diverged = {at: what for at, what in self._diverged.items() if at < step}  # a training taken back
         if self._folder is not None:
             # what this snapshot cost is known once it is written, and told with the next one
             self._folder.append(int(step), run, values, self._provenance())
@@ -251,12 +269,16 @@ class TrainingRecorder:
     def log(self, step: int, /, **metrics: Any) -> None:
         """Set metrics of a snapshot that was taken already: what was measured after it.
 
+        Nothing is kept where there is no snapshot because the training had diverged.
+
         Raises
         ------
         ValueError
             If there is no snapshot at this step, or a metric is not a number.
         """
-        values = _numbers(metrics)
+        values = as_numbers(metrics)
+        if step in self._diverged:
+            return
         if step not in self.steps:
             raise ValueError(f"there is no snapshot at step {step} to keep metrics with.")
         if self._folder is not None:
@@ -323,6 +345,19 @@ class TrainingRecorder:
             )
         return True
 
+    def _note_divergence(self, step: int, what: str) -> None:
+        """Note that there is no snapshot of a step, and warn of the first one."""
+        first = not self._diverged
+        self._diverged = {**{at: known for at, known in self._diverged.items() if at < step}, step: what}
+        if self._folder is not None and self.steps:
+            self._folder.note(self._provenance())
+        if first:
+            warn(
+                f"the training has diverged: at step {step}, {what}. There is no snapshot of it; the training goes on, "
+                "and run.diverged names all such steps.",
+                stacklevel=4,
+            )
+
     def _record(self, step: int) -> Run:
         first = self._inputs is None
         options = dict(self.options)
@@ -345,7 +380,7 @@ class TrainingRecorder:
                 **options,
             )
         self._probe.done()
-        run = _with_inputs(run, self._inputs, {**run.provenance, "step": step})
+        run = with_inputs(run, self._inputs, {**run.provenance, "step": step})
         if first:
             self._inputs = run.inputs
             about = dict(run.provenance)
@@ -362,31 +397,9 @@ class TrainingRecorder:
         spent = {"recording_s": round(self._spent, 3), "elapsed_s": round(now, 3)}
         share = round(self._spent / now, 4) if now else 0.0
         about = {"every": self.every, "keep": self.keep, "probe": self._probe.digest, **spent, "share": share}
-        return {**self._about, "training": {name: value for name, value in about.items() if value is not None}}
-
-
-def _with_inputs(run: Run, first: Inputs | None, provenance: Mapping[str, Any]) -> Run:
-    """Return a snapshot with the thumbnails and texts of the first one."""
-    inputs = run.inputs
-    if first is not None:
-        inputs = replace(inputs, thumbnails=first.thumbnails, texts=first.texts)
-    records = {
-        key: replace(one, inputs=inputs, provenance=provenance)
-        if isinstance(one, Activations)
-        else replace(one, provenance=provenance)
-        for key, one in run.records.items()
-    }
-    return Run(inputs, records, provenance)
-
-
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return metrics as numbers."""
-    values = {}
-    for name, value in metrics.items():
-        try:
-            values[name] = float(value.detach() if isinstance(value, torch.Tensor) else value)
-        except (TypeError, ValueError, RuntimeError) as error:
-            shape = tuple(getattr(value, "shape", ()))
-            what = f"shape {shape}" if shape else repr(value)
-            raise ValueError(f"metric {name!r} must be a number; got {what}.") from error
-    return values
+        about["diverged"] = {str(step): what for step, what in self._diverged.items()} or None
+        known: Mapping[str, Any] = self._about
+        if not known and self._folder is not None:  # no snapshot in this session: its inputs may not be read to the end
+            known = self._folder.provenance
+            about["probe"] = known.get("training", {}).get("probe")
+        return {**known, "training": {name: value for name, value in about.items() if value is not None}}

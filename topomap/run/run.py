@@ -130,6 +130,12 @@ class Run(Mapping[Any, Record]):
         """Steps of a training at which there are snapshots, in order; empty for any other run."""
         return tuple(self.snapshots)
 
+    @property
+    def diverged(self) -> dict[int, str]:
+        """Steps of a training without a snapshot, as activations were NaN or infinite: step to what was found."""
+        known = self.provenance.get("training", {}).get("diverged", {})
+        return {int(step): str(what) for step, what in known.items()}
+
     def at(self, step: int) -> Run:
         """Return what was recorded at one step of a training: a run of that step alone.
 
@@ -140,6 +146,8 @@ class Run(Mapping[Any, Record]):
         """
         if step in self.snapshots:
             return self.snapshots[step]
+        if step in self.diverged:
+            raise ValueError(f"there is no snapshot at step {step}: the training had diverged, {self.diverged[step]}.")
         if not self.steps:
             raise ValueError(f"this run has no snapshots, so none at step {step!r}: it is not a recorded training.")
         steps = np.array(self.steps)
@@ -206,6 +214,8 @@ class Run(Mapping[Any, Record]):
         where = f" at {self.path}" if self.path else ""
         n = len(self.inputs) or self.provenance.get("n_inputs", 0)
         steps = f", {len(self.steps)} snapshots, steps {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
+        if self.diverged:
+            steps += f", diverged at {len(self.diverged)} more"
         layers = f"{len(self.layers)} layer{'s' * (len(self.layers) != 1)}: {', '.join(self.layers)}"
         return f"Run({n} inputs, {layers}{steps}{where})"
 

@@ -4,6 +4,7 @@ from topomap.training.collect import collect_maps
 from topomap.training.maps import TrainingMaps
 from topomap.training.places import LAYOUTS, Places, lay_out
 from topomap.training.quality import StepQuality, measure_steps
+from topomap.training.steps import tell_divergence
 from topomap.training.summary import TrainingSummary, summarize_training
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "lay_out",
     "measure_steps",
     "summarize_training",
+    "tell_divergence",
 ]

@@ -132,6 +132,7 @@ def collect_maps(
         layer=last.layer,
         reduce=last.reduce,
         n_rows=reader.n_rows,
+        diverged=tuple(run.diverged),
         provenance={
             "parameters": {
                 "layer": layer, "by": list(reader.by), "contrast": contrast, "groups": list(groups or ()),

@@ -49,6 +49,8 @@ class TrainingMaps:
         Groups of fewer inputs are `small`.
     contrast, layer, reduce, n_rows
         As of `Profiles`.
+    diverged
+        Steps of the training that are left out, for activations were NaN or infinite.
     provenance
         Parameters, versions, and the provenance of the recording.
     """
@@ -69,6 +71,7 @@ class TrainingMaps:
     layer: str = "layer"
     reduce: str = "none"
     n_rows: int = 0
+    diverged: tuple[int, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property

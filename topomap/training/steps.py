@@ -60,8 +60,22 @@ def choose_steps(run: Run, steps: int | Sequence[int] | None = None, least: int 
             if step not in run.snapshots:
                 run.at(step)  # raises, and names the nearest
     if len(chosen) < least:
-        raise ValueError(f"at least {least} snapshots are needed to see anything change; got {len(chosen)}.")
+        why = f", without {tell_divergence(tuple(run.diverged))}" if run.diverged else ""
+        raise ValueError(f"at least {least} snapshots are needed to see anything change; got {len(chosen)}{why}.")
     return chosen
+
+
+def tell_divergence(steps: Sequence[int]) -> str:
+    """Return in words at which steps a training had diverged, so that there are no snapshots of them.
+
+    Examples
+    --------
+    >>> tell_divergence((50,)), tell_divergence((50, 1000))
+    ('step 50, at which the training had diverged', 'what had diverged (2 steps, 50 to 1,000)')
+    """
+    if len(steps) == 1:
+        return f"step {steps[0]:,}, at which the training had diverged"
+    return f"what had diverged ({len(steps)} steps, {min(steps):,} to {max(steps):,})"
 
 
 def spread(n: int, most: int) -> NDArray[np.int64]:

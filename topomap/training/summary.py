@@ -51,6 +51,8 @@ class TrainingSummary:
         What was logged.
     layer, reduce
         The record.
+    diverged
+        Steps that are left out, for activations were NaN or infinite.
     provenance
         As of `TrainingMaps`.
 
@@ -81,6 +83,7 @@ class TrainingSummary:
     metrics: Mapping[str, Float] = field(default_factory=dict)
     layer: str = "layer"
     reduce: str = "none"
+    diverged: tuple[int, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -245,7 +248,8 @@ def summarize(maps: TrainingMaps) -> TrainingSummary:
         explained[i] = _explained(values[:, live], counts, maps.n_rows)
     return TrainingSummary(
         maps.steps, maps.titles, convergence, maps.dead, separation, explained,
-        np.stack([maps.roles(i) for i in range(n_steps)]), maps.metrics, maps.layer, maps.reduce, maps.provenance,
+        np.stack([maps.roles(i) for i in range(n_steps)]), maps.metrics, maps.layer, maps.reduce, maps.diverged,
+        maps.provenance,
     )  # fmt: skip
 
 
