@@ -396,7 +396,13 @@ class TrainingRecorder:
         now = self._elapsed + (0.0 if self._began is None else time.perf_counter() - self._began)
         spent = {"recording_s": round(self._spent, 3), "elapsed_s": round(now, 3)}
         share = round(self._spent / now, 4) if now else 0.0
-        about = {"every": self.every, "keep": self.keep, "probe": self._probe.digest, **spent, "share": share}
+        about: dict[str, Any] = {
+            "every": self.every,
+            "keep": self.keep,
+            "probe": self._probe.digest,
+            **spent,
+            "share": share,
+        }
         about["diverged"] = {str(step): what for step, what in self._diverged.items()} or None
         known: Mapping[str, Any] = self._about
         if not known and self._folder is not None:  # no snapshot in this session: its inputs may not be read to the end
