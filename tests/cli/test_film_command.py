@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import topomap as tm
@@ -32,7 +34,7 @@ def test_film_and_strip_and_curves(folder: Path, tmp_path: Path, capsys: pytest.
     assert strip.exists()
     assert curves.exists()
     printed = capsys.readouterr().out
-    assert "TrainingSummary(relu2: steps 0 to 10" in printed
+    assert "maps of relu2   all settled (correlation with the last >= 0.9) from step" in printed
     assert str(film) in printed
 
 
@@ -44,6 +46,24 @@ def test_the_folder_gives_what_memory_gives(folder: Path) -> None:
                        height=360, progress=False)  # fmt: skip
     np.testing.assert_allclose(kept.maps.values, again.maps.values, atol=1e-5)
     np.testing.assert_array_equal(kept.frames[0], again.frames[0])
+
+
+def test_info_and_films_of_a_training_that_diverged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layer, to = torch.nn.Linear(3, 20), tmp_path / "run"
+    recorder = tm.TrainingRecorder(layer, (torch.randn(40, 3), torch.arange(40) % 2), to=to)
+    for step in (0, 1):
+        recorder.snapshot(step)
+    with torch.no_grad():
+        layer.weight.fill_(torch.nan)
+    with pytest.warns(tm.TopomapWarning, match="at step 20, layer 'model'"):
+        recorder.snapshot(20)
+    assert main(["info", str(to)]) == 0
+    printed = capsys.readouterr().out
+    assert "2 snapshots of a training, steps 0 to 1; without step 20, at which the training had diverged" in printed
+    assert "20: layer 'model' under 'none' has 800 NaN" in printed
+    film, strip, curves = (str(tmp_path / name) for name in ("film.gif", "strip.png", "curves.png"))
+    assert main(["film", str(to), "--to", film, strip, "--curves", curves, "--size", "640", "360", "--dpi", "60"]) == 0
+    assert "step 20, at which the training had diverged" in capsys.readouterr().out
 
 
 def test_mistakes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +106,11 @@ def test_the_demo_makes_everything_or_nothing(
     monkeypatch.setattr(training, "_figures", lambda *_: None)
     assert main(["train-demo", "--to", str(tmp_path / "demo"), "--epochs", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "digits: " in printed
+    assert "digits: a dense net learnt 1,000 pictures in 10 steps" in printed
+    first, last = tm.open_run(tmp_path / "demo" / "digits").metrics["accuracy"][[0, -1]]
+    assert f"right: {first:.1%} of 797 unseen pictures at first, {last:.1%} at last" in printed
+    assert "watched: layer relu2 at 9 of the steps" in printed
+    assert not re.search(r"[A-Z]\w+\(", printed), "a repr"
     assert "clothes: left out" in printed
     assert films == [(0, 1, 2, 3, 4, 5, 6, 8, 10)]
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {

@@ -12,6 +12,7 @@ from topomap.cli.figures import check_dpi, check_pixels, without_windows
 
 if TYPE_CHECKING:
     from topomap.run import Run
+    from topomap.training import TrainingSummary
 
 #: A parameter that takes all the values that follow it.
 Several = Parameter(consume_multiple=True)
@@ -153,8 +154,43 @@ def film(
             print(save_figure(figure, file, dpi=dpi))
     if curves is not None:
         summary = summarize_training(opened, key, columns, steps=steps)
-        print(summary)
+        print(summary_text(summary))
         print(save_figure(plot_training(summary), curves, dpi=dpi))
+
+
+def summary_text(summary: TrainingSummary, indent: str = "") -> str:
+    """Say in words what a training shows in numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from topomap.training import TrainingSummary
+    >>> steps, dead, roles = np.array([0, 10]), np.array([[False, False], [False, True]]), np.array([[1, 0], [0, -1]])
+    >>> maps = np.array([[0.2, 0.95], [1.0, 1.0]])
+    >>> summary = TrainingSummary(steps, ("cat", "dog"), maps, dead, maps, np.array([0.1, 0.5]), roles, layer="fc")
+    >>> print(summary_text(summary))
+    maps of fc     all settled (correlation with the last >= 0.9) from step 10 on
+    variance       between groups 10% at first, 50% at last
+    dead neurons   0 of 2 at first, 1 at last
+    roles          1 of 1 neuron serves another group at last than at first
+    """
+    from topomap.training import tell_divergence
+    from topomap.training.summary import SETTLED
+
+    n, changed = int(((summary.roles[0] >= 0) & (summary.roles[-1] >= 0)).sum()), len(summary.changed)
+    where = summary.layer if summary.reduce == "none" else f"{summary.layer}, {summary.reduce}"
+    rows = [
+        (f"maps of {where}", f"all settled (correlation with the last >= {SETTLED}) from step "
+         f"{max(summary.settled.values()):,} on"),
+        ("variance", f"between groups {summary.explained[0]:.0%} at first, {summary.explained[-1]:.0%} at last"),
+        ("dead neurons", f"{summary.n_dead[0]:,} of {summary.n_neurons:,} at first, {summary.n_dead[-1]:,} at last"),
+        ("roles", f"{changed:,} of {n:,} neuron{'s' * (n != 1)} serve{'s' * (changed == 1)} another group at last than "
+         "at first"),
+    ]  # fmt: skip
+    if summary.diverged:
+        rows.append(("left out", tell_divergence(summary.diverged)))
+    wide = max(len(name) for name, _ in rows)
+    return "\n".join(f"{indent}{name.ljust(wide)}   {words}" for name, words in rows)
 
 
 def _check_strip(file: Path, check: Any) -> None:

@@ -31,17 +31,19 @@ _LEARNT, _WATCHED = 20_000, 2_000
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """One training of the demo: its run over so many unseen inputs, its film, and what the film shows in numbers."""
+    """One training of the demo: on how many inputs, its run over unseen ones, its film, and what that shows in numbers."""
 
     run: Run
+    n_learnt: int
     n_inputs: int
     film: Film
     summary: TrainingSummary
 
     @property
-    def accuracy(self) -> float:
-        """Share of the unseen inputs that were right at the last step."""
-        return float(self.run.metrics["accuracy"][-1])
+    def accuracy(self) -> tuple[float, float]:
+        """Share of the unseen inputs that were right at the first step, and at the last."""
+        values = self.run.metrics["accuracy"]
+        return float(values[0]), float(values[-1])
 
 
 def film_trainings(
@@ -96,7 +98,7 @@ def film_trainings(
             run = watch(train, test, folder / name, epochs=passes, seed=seed, name=name)
             film = _film(run, folder, name, layout, seed)
             _figures(run, folder, name, seed)
-            watched[name] = Watched(run, len(test), film, summarize_training(run, LAYER, progress=False))
+            watched[name] = Watched(run, len(train), len(test), film, summarize_training(run, LAYER, progress=False))
         write_mark(folder, {"seed": seed, "epochs": epochs, "layout": layout})
     return watched
 
