@@ -237,7 +237,7 @@ class TestRecord:
         assert out.splitlines()[-1].startswith("no layer has 4 neurons that vary")
 
     def test_moments(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        by = ["--by", "label", "label,correct"]
+        by = ["--by", "label", "--by", "label,correct"]
         argv = ["record", "tiny_nets:mlp", "--data", "data.npz", "--layers", "0", "--keep", "moments", *by]
         out = works(capsys, *argv, "--to", "run")
         assert "recorded 40 inputs" in out

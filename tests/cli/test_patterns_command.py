@@ -44,7 +44,7 @@ def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, 
 
 def test_table_figure_and_what_is_kept(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     to = [made.parent / name for name in ("new/a.png", "new/b.csv", "new/c.md")]
-    words = ["--layer", "conv", "--min-cluster-size", 8, "--by", "label", "camera", "--stability", "--seed", 3]
+    words = ["--layer", "conv", "--min-cluster-size", 8, "--by", "label", "--by", "camera", "--stability", "--seed", 3]
     code, out, err = call(capsys, "patterns", made, *words, "--to", *to, "--dpi", 40, "--n", 1)
     assert code == 0, err
     run = tm.open_run(made)
@@ -99,12 +99,50 @@ def test_mistakes(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--layer", "conv", "--reduce", "max"], "needs a recording"),
         (["--layer", "conv", "--unit", 12], "unit of layer 'conv' must be"),
         (["--layer", "conv", "--which", "x"], "--which takes numbers"),
-        (["--layer", "conv", "--which", 99, "--to", "a.png"], "which must be one of"),
+        (["--layer", "conv", "--by", "label", "camera"], "camera"),
         (["--layer", "conv", "--to", "a.pgn"], "the suffix"),
         (["--layer", "conv", "--min-cluster-size", 1], "min_cluster_size must be at least 2"),
     ):
         code, _, err = call(capsys, "patterns", made, *words)
         assert code == 2 and told in err, (words, err)
+
+
+def test_patterns_that_are_not_there_are_refused_before_the_work(
+    made: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    tm.save_run(tm.open_run(made), run)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    monkeypatch.setattr("topomap.patterns.measure_patterns", None)
+    words = [
+        "patterns",
+        run,
+        "--layer",
+        "conv",
+        "--min-cluster-size",
+        8,
+        "--to",
+        tmp_path / "a.png",
+        tmp_path / "b.csv",
+    ]
+    code, out, err = call(capsys, *words, "--stability", "--which", 0, 99)
+    assert code == 2 and not out
+    assert err == "topomap: error: --which: patterns are 0 to 1, and noise; got 99.\n"
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    assert list(tmp_path.iterdir()) == [run]
+
+
+def test_columns_joined_by_commas_are_crossed(made: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["--layer", "conv", "--min-cluster-size", 8, "--by", "label,camera", "--by", "camera"]
+    code, _, err = call(capsys, "patterns", made, *words, "--to", tmp_path / "a.csv")
+    assert code == 0, err
+    with (tmp_path / "a.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {"label x camera", "camera"} <= set(rows[0]) and "label" not in rows[0]
+    found = tm.find_patterns(tm.open_run(made), "conv", min_cluster_size=8)
+    report = tm.measure_patterns(found, by=[("label", "camera"), "camera"], n_bootstrap=0)
+    best = max((row for row in report.enrichment if row.pattern == 0 and "x" in row.column), key=lambda row: row.count)
+    assert rows[0]["label x camera"] == best.value and best.value in {"cat, old", "dog, new", "owl, new"}
 
 
 def test_layouts_to_choose_from_are_named_before_the_work(

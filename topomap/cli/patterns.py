@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from topomap._check import choice, listing
 
 if TYPE_CHECKING:
-    from topomap.patterns import Enrichment, PatternReport, Shift
+    from topomap.patterns import Enrichment, PatternReport, Patterns, Shift
     from topomap.run import Activations, Run
 
 #: A parameter that takes all the values that follow it.
@@ -23,7 +23,8 @@ TABLES = (".csv", ".md")
 EXAMPLES = """Examples:
   topomap patterns runs/a --layer layer3
   topomap patterns runs/a --layer layer3 --stability --to cards.png patterns.csv
-  topomap patterns runs/a --layer layer3 --reduce mean+std --by label camera --which 0 3 noise --to cards.pdf
+  topomap patterns runs/a --layer layer3 --reduce mean+std --which 0 3 noise --to cards.pdf
+  topomap patterns runs/a --layer layer3 --by label --by camera,weather --to patterns.md
   topomap patterns runs/a --layer layer3 --unit 17"""
 
 
@@ -40,7 +41,7 @@ def patterns(
     selection: Literal["leaf", "eom"] = "leaf",
     metric: Literal["euclidean", "manhattan", "chebyshev"] = "euclidean",
     n_components: int | None = None,
-    by: Annotated[list[str] | None, Several] = None,
+    by: list[str] | None = None,
     stability: bool = False,
     seed: int = 0,
     to: Annotated[list[Path] | None, Several] = None,
@@ -80,7 +81,8 @@ def patterns(
     n_components
         Cluster by so many principal components, for layers of many units.
     by
-        Columns of the inputs, e.g. label prediction, to look for in every pattern; by default all.
+        A column of the inputs to look for in every pattern, or several joined by commas for their combinations, as in
+        all commands; once more for another (--by label --by camera). By default every column by itself.
     stability
         Also cluster samples of the inputs, and measure which patterns come back and how their number grows.
     seed
@@ -134,6 +136,9 @@ def patterns(
         n_components=n_components,
         seed=seed,
     )
+    for k in chosen or ():
+        if k not in found.ids:
+            raise ValueError(f"--which: {_there_are(found)}; got {'noise' if k < 0 else k}.")
     report = measure_patterns(found, groupings, n_bootstrap=20 if stability else 0, seed=seed)
     lines = [str(report.patterns), "", _aligned(_text(report)), "", *_notes(report)]
     print("\n".join(lines))
@@ -157,6 +162,13 @@ def patterns(
             file.parent.mkdir(parents=True, exist_ok=True)
             (_to_csv if file.suffix.lower() == ".csv" else _to_markdown)(report, file)
         print(file)
+
+
+def _there_are(found: Patterns) -> str:
+    """Return which patterns can be asked for."""
+    n = len(found)
+    here = "there is no pattern" if n == 0 else "there is pattern 0 alone" if n == 1 else f"patterns are 0 to {n - 1}"
+    return f"{here}, {'and noise' if -1 in found.ids else 'and no noise'}"
 
 
 def _number(name: str) -> int:
@@ -208,38 +220,28 @@ def _values(report: PatternReport, k: int) -> list[tuple[str, Enrichment | Shift
 
 def _text(report: PatternReport) -> list[list[str]]:
     """Return header and rows as text: what is known of every pattern, and one cell per column that was tested."""
+    from topomap.patterns.report import percent
+
     measured = {shift.column for shift in report.shifts}
     columns = [f"{column} (median)" if column in measured else column for column, _ in _values(report, -1)]
     lines = [["", "inputs", "persistence", "stability", *columns]]
     for row in report.table:
         numbers = ["-" if value is None else f"{value:.2f}" for value in (row.persistence, row.stability)]
-        count = f"{row.count} ({_percent(row.count / report.patterns.n_rows)})"
+        count = f"{row.count} ({percent(row.count / report.patterns.n_rows)} %)"
         lines.append([row.name, count, *numbers, *(_cell(test) for _, test in _values(report, row.pattern))])
     return lines
 
 
 def _cell(test: Enrichment | Shift | None) -> str:
     from topomap.patterns import Enrichment
+    from topomap.patterns.report import percent
 
     if test is None:
         return "-"
     q = "q < .001" if test.q < 0.001 else f"q = {test.q:.3f}".replace("0.", ".")
     if isinstance(test, Enrichment):
-        return f"{test.value}: {_percent(test.share)} ({q})"
+        return f"{test.value}: {percent(test.share)} % ({q})"
     return f"{test.median:.4g}, others {test.median_rest:.4g} ({q})"
-
-
-def _percent(share: float) -> str:
-    """Return a share as text; 0 and 100 % are exact.
-
-    Examples
-    --------
-    >>> _percent(1.0), _percent(0.999), _percent(0.25)
-    ('100 %', '> 99 %', '25 %')
-    """
-    if 0 < share < 1:
-        return "> 99 %" if share > 0.99 else "< 1 %" if share < 0.01 else f"{100 * share:.0f} %"
-    return f"{100 * share:.0f} %"
 
 
 def _aligned(lines: list[list[str]]) -> str:
@@ -256,8 +258,10 @@ def _aligned(lines: list[list[str]]) -> str:
 
 def _notes(report: PatternReport) -> list[str]:
     """Return what must be known to read the table."""
+    from topomap.patterns.report import percent
+
     patterns = report.patterns
-    notes = [f"{_percent(patterns.noise)} of {patterns.n_rows:,} inputs are noise, in no pattern."]
+    notes = [f"{percent(patterns.noise)} % of {patterns.n_rows:,} inputs are noise, in no pattern."]
     if report.stability is None:
         notes.append(
             "The number of patterns grows with the number of inputs, and is no property of the layer; --stability "

@@ -83,7 +83,7 @@ def record(
     layers: Annotated[list[str] | None, Several] = None,
     reduce: Annotated[list[str] | None, Several] = None,
     keep: Literal["values", "sparse", "moments"] = "values",
-    by: Annotated[list[str] | None, Several] = None,
+    by: list[str] | None = None,
     n: int | None = None,
     seed: int = 0,
     dtype: Literal["float32", "float16"] = "float32",
@@ -121,7 +121,8 @@ def record(
         The values themselves; sparse: those that are not zero; or moments: statistics whose size does not grow with the
         data.
     by
-        Groups that moments are kept for: label, or several columns joined by commas, e.g. label,correct.
+        Groups that moments are kept for: label, or several columns joined by commas, e.g. label,correct; once more for
+        others (--by label --by camera).
     n
         At most so many inputs.
     seed

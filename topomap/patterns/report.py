@@ -245,6 +245,19 @@ def _told(row: Enrichment) -> str:
     return row.value if row.column == "correct" else f"{row.column} {row.value}"
 
 
+def percent(share: float) -> str:
+    """Return a share as percent without the sign; 0 and 100 are exact.
+
+    Examples
+    --------
+    >>> percent(1.0), percent(0.999), percent(0.001), percent(0.0), percent(0.25)
+    ('100', '>99', '<1', '0', '25')
+    """
+    if 0 < share < 1:
+        return ">99" if share > 0.99 else "<1" if share < 0.01 else f"{100 * share:.0f}"
+    return f"{100 * share:.0f}"
+
+
 def verdict(stability: float | None) -> str:
     """Return a mean best Jaccard index in a word."""
     if stability is None:

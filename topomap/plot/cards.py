@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from topomap.patterns.report import percent
 from topomap.plot import style
 from topomap.plot.grid import frame, paint_picture, show_picture
 from topomap.plot.sheet import GAP, LINE, MARGIN, Sheet
@@ -207,19 +208,6 @@ def draw_shares(
     for row, text in enumerate(texts):
         at = max(float(values[row]) for values in shares.values()) + 0.04 / inches * whole
         ax.text(at, row, text, fontsize=style.SMALL, color=style.INK, va="center", ha="left")
-
-
-def percent(share: float) -> str:
-    """Return a share as percent without the sign; 0 and 100 are exact.
-
-    Examples
-    --------
-    >>> percent(1.0), percent(0.999), percent(0.001), percent(0.0), percent(0.25)
-    ('100', '>99', '<1', '0', '25')
-    """
-    if 0 < share < 1:
-        return ">99" if share > 0.99 else "<1" if share < 0.01 else f"{100 * share:.0f}"
-    return f"{100 * share:.0f}"
 
 
 def draw_boxes(

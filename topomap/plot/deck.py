@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from topomap.layout import Layout
 from topomap.patterns import PatternCard, PatternReport, Patterns
+from topomap.patterns.report import percent
 from topomap.plot import cards as draw
 from topomap.plot import style
 from topomap.plot.captions import medians
@@ -84,7 +85,7 @@ class Deck:
         for column in list(columns)[:2]:
             best = next(each for each in told if each.column == column)
             shown = best.value if column == "correct" else f"{column} {best.value}"
-            lines.append(f"{shown}: {draw.percent(best.share)}%*")
+            lines.append(f"{shown}: {percent(best.share)}%*")
         draw.write_lines(self.sheet, x, y, wide, lines)
 
     def _average(self, i: int, x: float, y: float, wide: float) -> None:

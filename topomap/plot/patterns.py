@@ -120,8 +120,8 @@ def plot_patterns(
             raise ValueError("report must be of these patterns; got that of others.")
     whole_number("columns", columns, 1)
     whole_number("n_members", n_members, 1)
-    known = report if report is not None else measure_patterns(patterns, _columns(patterns), n_bootstrap=0)
     chosen = _choose(patterns, n, which)
+    known = report if report is not None else measure_patterns(patterns, _columns(patterns), n_bootstrap=0)
     shown = _parts(parts, patterns, known, chosen)
     sheet = Sheet(style.figure_width(width))
     texts = [_about(patterns, chosen if "cards" in shown else None)]
