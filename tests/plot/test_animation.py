@@ -13,7 +13,7 @@ from PIL import Image
 import topomap as tm
 from topomap.plot import movie, style
 from topomap.plot.curves import draw_curves
-from topomap.plot.frames import DEAD, blot, pack, rgb
+from topomap.plot.frames import blot, pack, rgb
 from topomap.plot.panel import fade
 from topomap.plot.stage import frame_of, make_plan, margin_of
 
@@ -64,7 +64,7 @@ def test_pixels_are_what_the_surface_and_the_scale_say(run: tm.Run, film: tm.Fil
         expected = 255 * (scale.cmap(scale.norm(field))[..., :3] * opacity + 1 - opacity)
         frame = film.frames[2 * step].astype(float)
         seen = frame[box.y + margin :, box.x + margin :][:resolution, :resolution]
-        dead = np.all(seen == rgb(DEAD), axis=2)
+        dead = np.all(seen == rgb(style.DEAD_CELL), axis=2)
         steps = (2 * np.arange(resolution) + 1) / resolution - 1
         inside = (np.hypot(*np.meshgrid(steps, steps)) < 0.9) & ~dead
         # the dead neuron takes no part in either, by weights here and by other triangles there: away from it
@@ -79,7 +79,7 @@ def test_dead_neurons_are_grey_from_the_step_at_which_they_die(film: tm.Film) ->
         for neuron, dies in ((0, 0), (37, 3)):
             row, column = centre_of(film, place, neuron)
             for step in range(5):
-                grey = (film.frames[2 * step][row, column] == rgb(DEAD)).all()
+                grey = (film.frames[2 * step][row, column] == rgb(style.DEAD_CELL)).all()
                 assert grey == (step >= dies), (place, neuron, step)
 
 

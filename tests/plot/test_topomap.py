@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.collections import PathCollection, PolyCollection
+from matplotlib.colors import same_color
 from matplotlib.contour import ContourSet
 from scipy.spatial import Delaunay
 
@@ -112,6 +113,7 @@ def test_dead_cells_are_covered(extrapolate: str) -> None:
     ax = plot_topomap(waves(layout, 1)[0], layout, extrapolate=extrapolate)
     (cells,) = [artist for artist in ax.collections if type(artist) is PolyCollection]
     assert len(cells.get_paths()) == 3
+    assert same_color(cells.get_facecolor(), style.DEAD_CELL)  # as in films
     held = [path.contains_points(places).nonzero()[0].tolist() for path in cells.get_paths()]
     assert sorted(held) == [[0], [1], [2]]
 

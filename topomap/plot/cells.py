@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _FAR = 4 * np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
 
 
-def draw_dead_cells(ax: Axes, layout: Layout, border: Path, color: str) -> None:
+def draw_dead_cells(ax: Axes, layout: Layout, border: Path) -> None:
     """Cover what was painted into the cells of dead neurons, where nothing was measured."""
     from matplotlib.collections import PolyCollection
     from scipy.spatial import Voronoi
@@ -30,7 +30,8 @@ def draw_dead_cells(ax: Axes, layout: Layout, border: Path, color: str) -> None:
     cells = Voronoi(np.vstack([places, _FAR]))
     regions = [cells.regions[cells.point_region[i]] for i in np.flatnonzero(~alive)]
     corners = [cells.vertices[region] for region in regions if -1 not in region]
-    collection = PolyCollection(corners, facecolors=color, edgecolors=color, linewidths=0.3, zorder=2.2)
+    grey = {"facecolors": style.DEAD_CELL, "edgecolors": style.DEAD_CELL}
+    collection = PolyCollection(corners, **grey, linewidths=0.3, zorder=2.2)
     ax.add_collection(collection, autolim=False)
     collection.set_clip_path(border, ax.transData)
 

@@ -12,8 +12,6 @@ from topomap.groups import By
 from topomap.layout import Layout
 from topomap.plot import style
 from topomap.plot.captions import unit_of_maps
-from topomap.plot.cells import draw_dead_cells
-from topomap.plot.frames import DEAD
 from topomap.plot.grid import GAP, MARGIN, Page
 from topomap.plot.montage import choose_scale, describe_film, read_pairs
 from topomap.plot.panel import Ground, draw_bar, draw_map
@@ -144,8 +142,6 @@ def plot_filmstrip(
                 axes, ground, fields[row], scale, contours=contours, dots=False, pale=bool(maps.small[column, row]),
                 noise=np.full(fields[row].shape, floor, dtype=np.float32) if floor > 0 else None,
             )  # fmt: skip
-            if ground.layout.dead.any() and ground.smooth:
-                draw_dead_cells(axes, ground.layout, ground.border, DEAD)  # as in the film
     bar = page.finish()
     if bar is None or image is None:
         raise ValueError("all neurons are dead at these steps: there is nothing to paint.")

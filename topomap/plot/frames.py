@@ -28,9 +28,6 @@ _Edge = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 #: A space as wide as a digit.
 _DIGIT = "\u2007"
 
-#: Grey that is told from white on a screen in a bright room, and draws less of the eye than what is alive.
-DEAD = "#cfcfcf"
-
 #: A pixel takes the colour of dead neurons where they are nearest, or where less than this of its weight is alive.
 _ALIVE = 0.05
 
@@ -223,7 +220,7 @@ class Painter:
             colors = colors * opacity + 255 * (1 - opacity)
             if not any_inputs:
                 colors[:] = rgb(style.EMPTY)
-            table = np.vstack([colors, rgb(DEAD)])
+            table = np.vstack([colors, rgb(style.DEAD_CELL)])
             self._tables[key] = pack(np.round(table).astype(np.uint8))
         return self._tables[key]
 

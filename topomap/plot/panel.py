@@ -230,7 +230,7 @@ def draw_map(
     if ground.smooth:
         image.set_clip_path(ground.border, ax.transData)
     if ground.layout.dead.any() and ground.smooth:
-        draw_dead_cells(ax, ground.layout, ground.border, style.EMPTY)
+        draw_dead_cells(ax, ground.layout, ground.border)
     if borders is not None:
         width = float(np.clip(0.1 * size / np.sqrt(ground.layout.n_neurons), 0.3, 1.6))
         draw_borders(ax, ground.layout, ground.border, borders, width)

@@ -37,9 +37,13 @@ WIDTHS = {"single": 3.5, "double": 7.2}
 #: Font sizes in points, legible in print because figures are drawn at their final size.
 TITLE, LABEL, SMALL = 7.0, 6.5, 6.0
 
-#: Ink for outlines and text, for what is secondary, for dead neurons, for where there are no (live) neurons, and for
-#: what is wrong: a hue that neither arm of the maps has.
+#: Ink for outlines and text, for what is secondary, for dead neurons, for where there are no neurons, and for what is
+#: wrong: a hue that neither arm of the maps has.
 INK, QUIET, DEAD, EMPTY, WRONG = "#262626", "#6b6b6b", "#a3a3a3", "#efefef", "#b3147a"
+
+#: Fills the cells of dead neurons: told from white in print and on a screen in a bright room, and drawing less of the
+#: eye than what is alive.
+DEAD_CELL = "#cfcfcf"
 
 #: Okabe and Ito (2008), Color Universal Design, without its black and with its yellow last.
 OKABE_ITO = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#f0e442")
