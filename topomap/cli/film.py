@@ -70,7 +70,8 @@ def film(
     by
         A column of the inputs, or several joined by commas, e.g. label,correct.
     layout
-        last: neurons lie as they are alike at the last step; first; joint, over all steps; moving.
+        last: neurons lie as they are alike at the last step; first; joint, over the steps (24 of them, where there are
+        more); moving, through the layouts of as many steps.
     groups
         Names of the groups to show; all by default.
     difference
@@ -90,7 +91,7 @@ def film(
     region
         What the layout fills, as in embed.
     quality
-        Measure how well the layout shows who is alike at each step; --no-quality leaves that out.
+        Measure how well the layout shows who is alike, at up to 24 of the steps; --no-quality leaves that out.
     fps
         Frames per second.
     between

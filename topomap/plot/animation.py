@@ -77,8 +77,8 @@ def animate(
     layout
         - ``"last"``: as neurons are alike at the last step, as in Krug et al. (2023). They do not move;
         - ``"first"``: as at the first step;
-        - ``"joint"``: as over all steps;
-        - ``"moving"``: neurons move; see `topomap.training.lay_out`;
+        - ``"joint"``: as over all steps, or 24 of them, spread evenly, where there are more;
+        - ``"moving"``: neurons move through the layouts of as many steps; see `topomap.training.lay_out`;
         - a `Layout` of your own.
     panels
         What is shown, one or several of ``"groups"``, ``"difference"``, ``"inputs"``, and ``"layout"``: neurons as
@@ -105,7 +105,8 @@ def animate(
     metrics
         Names of up to two logged values to draw below; by default a loss and an accuracy, where there are.
     quality
-        Whether to measure how well the layout shows who is alike, at up to 24 of the steps.
+        Whether to measure how well the layout shows who is alike, at up to 24 of the steps; the caption says at how
+        many.
     columns
         Maps per row.
     title
@@ -171,7 +172,7 @@ def animate(
         frames = np.full(many - 1, np.clip(round(_SECONDS * fps / (many - 1)) - 1, 0, _MOST_BETWEEN))
     order, columns, rows = arrange_maps(maps, bool(painted), columns)
     what = title or f"{maps.layer} by {' x '.join(maps.by) or 'input'}"
-    caption = describe_film(maps, places, scale, noise, int(frames.max()), bool(painted), "layout" in kinds)
+    caption = describe_film(maps, places, scale, noise, int(frames.max()), bool(painted), "layout" in kinds, found)
     plan = make_plan(
         (width, height), len(order), caption, columns=columns, rows=rows, dots="layout" in kinds,
         quality=found is not None, bar=bool(painted),

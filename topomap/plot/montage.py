@@ -122,12 +122,20 @@ def arrange_maps(
 
 
 def describe_film(
-    maps: TrainingMaps, places: Places, scale: style.Scale, noise: bool, between: int, painted: bool, dots: bool = False
+    maps: TrainingMaps,
+    places: Places,
+    scale: style.Scale,
+    noise: bool,
+    between: int,
+    painted: bool,
+    dots: bool = False,
+    quality: StepQuality | None = None,
 ) -> str:
     """Return what a viewer must know, for the foot of the page."""
     ever = int(maps.dead.any(axis=0).sum())
-    kind = {"last": "of the last step", "first": "of the first step", "joint": "of all steps", "given": "given"}
-    moved = f"moving, laid out at {len(places.keys)} of {places.n_steps} steps"
+    jointly = f"of {_share(len(places.provenance.get('steps', ())), places.n_steps)} together"
+    kind = {"last": "of the last step", "first": "of the first step", "joint": jointly, "given": "given"}
+    moved = f"moving, laid out at {_share(len(places.keys), places.n_steps)}"
     layout = f"layout {places.layouts[-1].method} ({kind.get(places.kind, moved)})"
     over = f"{maps.n_rows:,} inputs" + (f" by {' x '.join(maps.by)}" if maps.by else "")
     dead = f"; grey: dead ({ever:,} at some step)" if ever else ""
@@ -147,6 +155,8 @@ def describe_film(
             parts.append("Faded: within the noise floor of shuffled labels (pointwise 95%)")
         if maps.small.any():
             parts.append(f"Pale: fewer than {maps.min_size} inputs")
+    if quality is not None and len(quality.at) < places.n_steps:
+        parts.append(f"Curves of neighbours: measured at {_share(len(quality.at), places.n_steps)}")
     if between:
         most = "up to " if places.moving else ""
         parts.append(
@@ -155,6 +165,11 @@ def describe_film(
     if maps.diverged:
         parts.append(f"Left out: {tell_divergence(maps.diverged)}")
     return ". ".join(parts) + "."
+
+
+def _share(n: int, of: int) -> str:
+    """Return at how many of the steps something was done; the others are interpolated."""
+    return f"{n} of the {of} steps" if n < of else "all steps"
 
 
 def read_pairs(difference: Any) -> tuple[tuple[str, str], ...]:
