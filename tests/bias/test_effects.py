@@ -7,29 +7,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 
-from topomap.bias.effects import Table, estimate, small_sample, statistics, weighted_estimates
+from topomap.bias.effects import Table, estimate, shares, small_sample, statistics, weighted_estimates
 
 
 def by_hand(values: NDArray[np.float64], classes: NDArray[np.int64], member: NDArray[np.bool_]) -> dict[str, float]:
     """One neuron, cell by cell, in plain loops."""
-    above = weight = within = 0.0
-    n = cells = 0
+    cells = []
     for c in np.unique(classes):
         a, b = values[(classes == c) & member], values[(classes == c) & ~member]
-        if not len(a) or not len(b):
-            continue
-        w = len(a) * len(b) / (len(a) + len(b))
-        above += w * (a.mean() - b.mean())
-        weight += w
-        within += ((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum()
-        n += len(a) + len(b)
-        cells += 2
-    difference, variance = above / weight, within / (n - cells)
+        if len(a) and len(b):
+            cells.append((a, b, len(a) * len(b) / (len(a) + len(b))))
+    weight = sum(w for *_, w in cells)
+    difference = sum(w * (a.mean() - b.mean()) for a, b, w in cells) / weight
+    squares = [[side.var() * len(side) for side in cell[:2]] for cell in cells]
+    df = [sum(len(cell[side]) - 1 for cell in cells) for side in (0, 1)]
+    pooled = np.sum(squares) / sum(df)
+    # every variance has one degree of freedom of the one above it: cell, side, both sides
+    of_side = (np.sum(squares, axis=0) + pooled) / (np.array(df) + 1)
+    error = 0.0
+    for cell, own in zip(cells, squares, strict=True):
+        for side in (0, 1):
+            n = len(cell[side])
+            error += cell[2] ** 2 * (own[side] + of_side[side]) / n / n
     return {
         "difference": difference,
-        "effect": (1 - 3 / (4 * (n - cells) - 1)) * difference / np.sqrt(variance),
-        "statistic": difference / np.sqrt(variance / weight),
+        "effect": (1 - 3 / (4 * sum(df) - 1)) * difference / np.sqrt(pooled),
+        "statistic": difference * weight / np.sqrt(error),
     }
 
 
@@ -43,9 +48,45 @@ def test_hedges_g_by_hand() -> None:
     assert found.effect[0] == pytest.approx(g, rel=1e-6)
     assert (found.difference * table.scale)[0] == pytest.approx(-2, rel=1e-6)
     assert found.statistic[0] == pytest.approx(-2 / np.sqrt(2.5 * 2 / 3), rel=1e-6)
-    half = 1.959964 * np.sqrt(0.64 * (1 / 3 + 1 / 3) + g**2 / 12)
+    # both sides weigh alike: 10^2 / (2^2 / 4 + 8^2 / 4) - 2 degrees of freedom
+    df = 100 / 17 - 2
+    half = stats.t.ppf(0.975, df) * np.sqrt(0.64 * (1 / 3 + 1 / 3) + g**2 * 17 / 200)
     assert [limit[0] for limit in found.interval()] == pytest.approx([g - half, g + half], rel=1e-6)
-    assert found.df == 4
+    assert (found.df, found.error_df[0]) == (4, pytest.approx(df))
+
+
+@pytest.mark.parametrize("n", [2, 7, 30])
+def test_sides_of_equal_size_have_welchs_t(n: int) -> None:
+    rng = np.random.default_rng(n)
+    values = rng.normal(size=(2 * n, 5)) * np.where(np.arange(2 * n) < n, 3, 1)[:, None]
+    found = estimate(Table.of(values, np.zeros(2 * n, dtype=np.int64)), np.arange(2 * n) < n)
+    wanted = stats.ttest_ind(values[:n], values[n:], equal_var=False).statistic
+    np.testing.assert_allclose(found.statistic, wanted, rtol=1e-5)
+
+
+def test_sides_of_many_rows_have_welchs_t_and_interval() -> None:
+    rng = np.random.default_rng(0)
+    a, b = 3 * rng.normal(size=(400, 5)) + 0.3, rng.normal(size=(3600, 5))
+    found = estimate(Table.of(np.concatenate([a, b]), np.zeros(4000, dtype=np.int64)), np.arange(4000) < 400)
+    wanted = stats.ttest_ind(a, b, equal_var=False)
+    np.testing.assert_allclose(found.statistic, wanted.statistic, rtol=1e-4)
+    np.testing.assert_allclose(found.error_df, wanted.df, rtol=0.005)
+    # the error of the pooled deviation adds next to nothing to so small a difference
+    deviation = np.sqrt((399 * a.var(axis=0, ddof=1) + 3599 * b.var(axis=0, ddof=1)) / 3998)
+    for mine, limits in zip(found.interval(), wanted.confidence_interval(), strict=True):
+        np.testing.assert_allclose(mine, limits / deviation, rtol=0.002, atol=0.002)
+    # classes of such sides: Welch's errors added up
+    three = estimate(Table.of(np.concatenate([a, b] * 3), np.repeat([0, 1, 2], 4000)), np.arange(12000) % 4000 < 400)
+    np.testing.assert_allclose(three.statistic, np.sqrt(3) * wanted.statistic, rtol=1e-4)
+
+
+def test_a_side_of_single_rows_has_the_variance_of_the_other() -> None:
+    values = np.array([[9.0], [1.0], [2.0], [3.0], [6.0]])
+    member = np.arange(5) == 0
+    found = estimate(Table.of(values, np.zeros(5, dtype=np.int64)), member)
+    assert found.statistic[0] == pytest.approx(6 / np.sqrt(14 / 3 * (1 + 1 / 4)), rel=1e-6)  # 14 over 3, means 9 and 3
+    a, b = shares(np.array([1, 1, 5]), np.array([1, 0, 0]))
+    assert a[1:].tolist() == b[1:].tolist() == [0, 0]
 
 
 def test_two_classes_by_hand() -> None:

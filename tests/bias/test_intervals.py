@@ -25,6 +25,19 @@ def test_analytic_intervals_cover(group: list[int], others: list[int], truth: fl
 
 
 @pytest.mark.parametrize("truth", [0.0, 1.0])
+@pytest.mark.parametrize("wide", [3.0, 1 / 3])
+@pytest.mark.parametrize(
+    ("group", "others"),
+    [([20], [180]), ([10], [90]), ([5] * 8, [5] * 8), ([2] * 10, [18] * 10), ([1, 4] * 5, [9] * 10)],
+)
+def test_analytic_intervals_cover_where_one_side_is_wide(
+    group: list[int], others: list[int], wide: float, truth: float
+) -> None:
+    table, member = _cells(group, others, truth, wide)
+    assert 0.92 <= covered(estimate(table, member).interval(), truth) <= 0.985
+
+
+@pytest.mark.parametrize("truth", [0.0, 1.0])
 @pytest.mark.parametrize(("group", "others"), [([5], [5]), ([5] * 8, [5] * 8), ([5] * 4, [30] * 4)])
 def test_intervals_drawn_from_few_inputs_cover(group: list[int], others: list[int], truth: float) -> None:
     table, member = _cells(group, others, truth)
@@ -49,9 +62,13 @@ def test_dead_neurons_have_no_interval() -> None:
     assert (low[0], high[0]) == (0, 0) and low[1] < 0 < high[1]
 
 
-def _cells(group: list[int], others: list[int], truth: float) -> tuple[Table, np.ndarray]:
+def _cells(group: list[int], others: list[int], truth: float, wide: float = 1) -> tuple[Table, np.ndarray]:
+    """Draw classes of a group and others whose means differ by `truth` deviations; the group's is `wide` the others'."""
     rng = np.random.default_rng(0)
     member = np.concatenate([np.arange(a + b) < a for a, b in zip(group, others, strict=True)])
     classes = np.repeat(np.arange(len(group)), np.add(group, others))
-    table = Table.of(rng.normal(size=(len(member), REPEATS)) + truth * member[:, None] + 3 * classes[:, None], classes)
+    df = [sum(side) - len(side) for side in (group, others)]
+    pooled = np.sqrt((df[0] * wide**2 + df[1]) / sum(df))
+    values = rng.normal(size=(len(member), REPEATS)) * np.where(member, wide, 1)[:, None]
+    table = Table.of(values + truth * pooled * member[:, None] + 3 * classes[:, None], classes)
     return table, member[table.order]

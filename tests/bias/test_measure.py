@@ -383,6 +383,23 @@ def test_random_attributes_are_called_biased_at_the_stated_rate(setting: str) ->
         assert naive > 2 * high
 
 
+@pytest.mark.parametrize("cells", ["one class", "small cells"])
+def test_a_wide_side_of_few_inputs_is_not_taken_for_a_difference(cells: str) -> None:
+    n_neurons = 400
+    classes = np.zeros(500, dtype=int) if cells == "one class" else np.arange(500) // 20
+    group = np.arange(500) % 10 == 0  # 50 in all, 2 of the 20 of a class
+    values = np.random.default_rng(0).normal(size=(500, n_neurons)) * np.where(group, 3, 1)[:, None]
+    acts = Activations.from_array(values, label=classes, group=group)
+    contrast = measure_bias(acts, "group", "label", n_permutations=199, progress=False)["True"]
+    low, high = stats.binom.interval(0.999, n_neurons, 0.05)
+    assert low <= (contrast.p <= 0.05).sum() <= high
+    assert low <= ((contrast.low > 0) | (contrast.high < 0)).sum() <= high
+    # one variance for both sides calls a third of them different
+    n = np.array([[50], [450]])
+    pooled = np.sqrt((values**2).mean(axis=0) * (1 / n).sum())
+    assert (np.abs(values[group].mean(axis=0) - values[~group].mean(axis=0)) > 1.96 * pooled).mean() > 0.25
+
+
 def test_a_group_that_is_small_where_it_is_compared() -> None:
     group = np.repeat([0, 1], 100)
     group[:4] = 1  # 104 inputs, of which only these are in a class with others
@@ -419,7 +436,13 @@ def test_units_of_all_compositions_are_refused_with_the_way_out() -> None:
 def test_text_says_what_a_reader_would_get_wrong() -> None:
     three = measure_bias(make(group=np.arange(200) % 3), "group", n_permutations=50).method_text()
     assert "one that differs moves the reference of every other" in three
-    assert "by formula, for equal spreads" in three and "a difference in spread can pass for one of means" in three
+    assert "95 % intervals by formula" in three and "Each side has its own variance (Welch's t)" in three
+    assert "holds but roughly" not in three
+    few = measure_bias(make(group=np.arange(200) % 10 == 0), "group", "label", n_permutations=50).method_text()
+    assert "holds but roughly for a small side whose spread is much the larger: True (20 inputs)." in few
+    label = np.arange(200) // 20
+    alone = measure_bias(make(label=label, group=np.arange(200) % 20 == 0), "group", "label", n_permutations=50)
+    assert "No class holds two inputs of True, whose spread is taken to be that of the other" in alone.method_text()
     crossed = make(group=np.arange(200) % 2, other=np.arange(200) // 2 % 2)
     text = measure_bias(crossed, ("group", "other"), n_permutations=50, interval="bootstrap").method_text()
     assert "0, 0 (50); 0, 1 (50)" in text and "95 % intervals by bootstrap over inputs" in text

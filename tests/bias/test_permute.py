@@ -66,22 +66,36 @@ def test_blocks_are_units_of_equal_proportions() -> None:
     assert len(set(blocks_of(rows, np.array([0, 1, 0, 2, 1]), 5).tolist())) == 3  # without units: classes
 
 
-def test_null_distribution_is_scipys() -> None:
+def welch(x: NDArray[Any], y: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Welch's t whose variances have one degree of freedom more, from that of both sides."""
+    n = [x.shape[axis], y.shape[axis]]
+    squares = [side.var(axis=axis) * size for side, size in zip((x, y), n, strict=True)]
+    pooled = (squares[0] + squares[1]) / (sum(n) - 2)
+    of_side = [(own + pooled) / size for own, size in zip(squares, n, strict=True)]
+    of_cell = [(own + above) / size for own, above, size in zip(squares, of_side, n, strict=True)]
+    error = of_cell[0] / n[0] + of_cell[1] / n[1]
+    return np.asarray((x.mean(axis=axis) - y.mean(axis=axis)) / np.sqrt(error))
+
+
+@pytest.mark.parametrize("n_a", [4, 5])
+def test_null_distribution_is_scipys(n_a: int) -> None:
     rng = np.random.default_rng(0)
-    a, b = rng.normal(0.8, 1, 4), rng.normal(size=6)
-    wanted = stats.permutation_test(
-        (a, b), lambda x, y, axis: stats.ttest_ind(x, y, axis=axis).statistic, n_resamples=np.inf, vectorized=True
-    )
+    a, b = rng.normal(0.8, 3, n_a), rng.normal(size=10 - n_a)
+    how: dict[str, Any] = {"n_resamples": np.inf, "vectorized": True}
+    wanted = stats.permutation_test((a, b), welch, **how)
+    if n_a == 5:  # of sides of equal size nothing is lent
+        own = stats.permutation_test((a, b), lambda *x, axis: stats.ttest_ind(*x, axis=axis, equal_var=False)[0], **how)
+        np.testing.assert_allclose(own.null_distribution, wanted.null_distribution, rtol=1e-9)
     table = Table.of(np.concatenate([a, b])[:, None], np.zeros(10, dtype=np.int64))
-    labels = Shuffle(np.array([1] * 4 + [0] * 6), np.zeros(10, dtype=np.int64)).every()
+    labels = Shuffle(np.repeat([1, 0], [n_a, 10 - n_a]), np.zeros(10, dtype=np.int64)).every()
     null = statistics(table, labels == 1, np.float64)[:, 0]
     np.testing.assert_allclose(np.sort(null), np.sort(wanted.null_distribution), rtol=1e-5)
     np.testing.assert_allclose(
         np.sort(statistics(table, labels == 1)[:, 0]), np.sort(wanted.null_distribution), rtol=1e-4, atol=1e-5
     )
-    acts = Activations.from_array(np.concatenate([a, b])[:, None], group=[1] * 4 + [0] * 6)
+    acts = Activations.from_array(np.concatenate([a, b])[:, None], group=[1] * n_a + [0] * (10 - n_a))
     report = measure_bias(acts, "group", min_size=2)
-    assert report.exact and report.n_permutations == 209
+    assert report.exact and report.n_permutations + 1 == len(labels) == len(wanted.null_distribution)
     # scipy doubles the smaller tail; two-sided here is by absolute value
     extreme = np.abs(wanted.null_distribution) >= abs(wanted.statistic) * (1 - 1e-9)
     assert report["1"].p[0] == pytest.approx(extreme.mean())

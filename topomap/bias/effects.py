@@ -103,24 +103,28 @@ class Estimate:
     ----------
     difference, variance
         Pooled over the classes, shape ``(n_neurons,)``.
-    weight
-        Sum of ``n_a n_b / (n_a + n_b)``.
+    error
+        Standard error of the difference, with a variance of each side; shape ``(n_neurons,)``.
+    error_df
+        Degrees of freedom of `error`, shape ``(n_neurons,)``.
+    uncertainty
+        Variance of the pooled variance as a share of its square, halved: that of cells which differ in spread, shape
+        ``(n_neurons,)``.
     df
         Rows less cells.
-    n_rows
-        Rows of the classes in which both sides occur.
     """
 
     difference: Float
     variance: Float
-    weight: float
+    error: Float
+    error_df: Float
+    uncertainty: Float
     df: int
-    n_rows: int
 
     @property
     def statistic(self) -> Float:
         """The difference over its standard error."""
-        return _over(self.difference, np.sqrt(self.variance / self.weight))
+        return _over(self.difference, self.error)
 
     @property
     def effect(self) -> Float:
@@ -129,10 +133,13 @@ class Estimate:
 
     def interval(self) -> tuple[Float, Float]:
         """Return the limits of the analytic 95 % interval of Hedges' g."""
+        from scipy.special import stdtrit
+
         g, j = self.effect, small_sample(self.df)
-        error = np.sqrt(j**2 / self.weight + g**2 / (2 * self.n_rows))
+        error = np.sqrt(j**2 * _over(self.error**2, self.variance) + g**2 * self.uncertainty)
+        half = stdtrit(self.error_df, 0.975) * error
         live = self.variance > 0
-        return np.where(live, g - 1.959964 * error, 0.0), np.where(live, g + 1.959964 * error, 0.0)
+        return np.where(live, g - half, 0.0), np.where(live, g + half, 0.0)
 
 
 def small_sample(df: int | Float) -> Any:
@@ -140,27 +147,65 @@ def small_sample(df: int | Float) -> Any:
     return 1 - 3 / (4 * df - 1)
 
 
+def shares(n_a: NDArray[np.int64], n_b: NDArray[np.int64]) -> tuple[Float, Float]:
+    """Return what each cell's sum of squares counts in the squared error of ``sum w_c d_c``, for group and reference.
+
+    Parameters
+    ----------
+    n_a, n_b
+        Rows of both sides in each class, shape ``(..., n_classes)``. Classes of one side alone count nothing.
+
+    Notes
+    -----
+    With ``w_c = n_a n_b / (n_a + n_b)`` the squared error is ``sum w_c^2 (v_ac / n_a + v_bc / n_b)``: each side has its
+    variance in each class (Welch 1947, doi 10.1093/biomet/34.1-2.28). A cell of one row has none, and one of few rows a
+    wild one: five rows of a neuron that is mostly silent are often all 0, and the difference would have no error. So
+    every variance has one degree of freedom more, lent by what is above it: ``v_ac = (SS_ac + s_a^2) / n_a`` that of a
+    cell, ``s_a^2 = (sum SS_ac + s^2) / (sum (n_ac - 1) + 1)`` that of its side over all classes, and ``s^2`` that of
+    both sides. All are linear in the sums of squares ``SS``, with weights that follow from the counts alone. For one
+    class with sides of equal size this is Welch's error (and Student's), for others in the limit of many rows.
+    """
+    both = (n_a > 0) & (n_b > 0)
+    n = np.maximum(n_a + n_b, 1)
+    a, b = both * (n_b / n) ** 2, both * (n_a / n) ** 2
+    df_a, df_b = ((both * (count - 1)).sum(axis=-1, keepdims=True) for count in (n_a, n_b))
+    of_a, of_b = a.sum(axis=-1, keepdims=True) / (df_a + 1), b.sum(axis=-1, keepdims=True) / (df_b + 1)
+    pooled = (of_a + of_b) / np.maximum(df_a + df_b, 1)
+    return both * (a + of_a + pooled), both * (b + of_b + pooled)
+
+
 def estimate(table: Table, member: Bool) -> Estimate:
     """Estimate one labelling in float64; `member` says which rows are of the group, shape ``(n_rows,)``."""
     n_a, n_c = table.counts(member), np.diff(table.bounds)
     n_b = n_c - n_a
     both = (n_a > 0) & (n_b > 0)
-    total, between = np.zeros(table.n_neurons), np.zeros(table.n_neurons)
-    weight = n_a * n_b / np.maximum(n_c, 1)
+    weight = float((n_a * n_b / np.maximum(n_c, 1)).sum())
+    total, within, square, fourth, spread = (np.zeros(table.n_neurons) for _ in range(5))
+    share = shares(n_a, n_b)
     for c, part in enumerate(_parts(table.bounds)):
-        if both[c]:
-            sums = table.values[part][member[part]].sum(axis=0, dtype=np.float64)
-            total += sums
-            between += sums**2 / weight[c]
-    rows = int(n_c[both].sum())
-    df = rows - 2 * int(both.sum())
-    within = table.squares[both].sum(axis=0)
+        if not both[c]:
+            continue
+        values = table.values[part][member[part]].astype(np.float64)
+        sums, squares = values.sum(axis=0), np.einsum("ij,ij->j", values, values)
+        total += sums
+        for own, n, times in ((squares, n_a[c], share[0][c]), (table.squares[c] - squares, n_b[c], share[1][c])):
+            own = own - sums**2 / n
+            within += own
+            square += times * own
+            # of a normal cell own^2 / (n + 1) has the mean (n - 1) sigma^4
+            fourth += (times * own) ** 2 / (n + 1)
+            spread += own**2 / (n + 1)
+    df = int((n_c[both] - 2).sum())
+    most = table.squares[both].sum(axis=0)
+    variance = np.maximum(within, _LEAST * most) / max(df, 1)
+    error = np.sqrt(np.maximum(square, _LEAST * most * weight / max(df, 1))) / max(weight, 1e-300)
     return Estimate(
-        difference=total / max(weight.sum(), 1e-300),
-        variance=np.maximum(within - between, _LEAST * within) / max(df, 1),
-        weight=float(weight.sum()),
+        difference=total / max(weight, 1e-300),
+        variance=variance,
+        error=error if df else np.zeros_like(error),
+        error_df=np.maximum(np.divide(square**2, fourth, out=np.full_like(fourth, 3), where=fourth > 0) - 2, 1),
+        uncertainty=_over(spread, 2 * within**2),
         df=df,
-        n_rows=rows,
     )
 
 
@@ -179,10 +224,11 @@ def statistics(table: Table, members: Bool, dtype: Any = np.float32) -> NDArray[
     Notes
     -----
     With values centred within classes the sum over the group's rows of class c is
-    ``S_c = w_c (mean_a - mean_b)``, where ``w_c = n_a n_b / (n_a + n_b)``. So the pooled difference is
-    ``sum S_c / sum w_c``, the squares between the cells of a class are ``S_c^2 / w_c``, and one product per class gives
-    both for all labellings and neurons. A class in which a labelling leaves one side empty takes no part in that
-    labelling, by the same rule as in the observed one.
+    ``S_c = w_c (mean_a - mean_b)``, where ``w_c = n_a n_b / (n_a + n_b)``, and that over the others ``-S_c``. With
+    ``Q_c`` the sum of the squares of the group's rows, and ``T_c`` that of all rows of the class, squares within the
+    two cells are ``Q_c - S_c^2 / n_a`` and ``T_c - Q_c - S_c^2 / n_b``. So two products per class, with the values and
+    with their squares, give the difference and its error (`shares`) for all labellings and neurons. A class in which a
+    labelling leaves one side empty takes no part in that labelling, by the same rule as in the observed one.
     """
     out = np.empty((len(members), table.n_neurons), dtype=dtype)
     step = max(1, BLOCK_ENTRIES // max(table.n_neurons, table.n_rows, 1))
@@ -194,34 +240,47 @@ def statistics(table: Table, members: Bool, dtype: Any = np.float32) -> NDArray[
 def _statistics(table: Table, members: Bool, out: NDArray[Any]) -> None:
     dtype = out.dtype
     n_a, n_c = table.counts(members), np.diff(table.bounds)
-    weight = n_a * (n_c - n_a) / np.maximum(n_c, 1)
+    n_b = n_c - n_a
+    weight = n_a * n_b / np.maximum(n_c, 1)
     both = weight > 0
-    between = np.zeros_like(out)
+    of_group, of_others = shares(n_a, n_b)
+    more = (of_group - of_others).astype(dtype)
+    squared = (of_group / np.maximum(n_a, 1) + of_others / np.maximum(n_b, 1)).astype(dtype)
+    error = np.empty_like(out)
+    error[:] = _times(of_others, table.squares)
     out[:] = 0
     for c, part in enumerate(_parts(table.bounds)):
         tested = both[:, c]
         if not tested.any():
             continue
-        sums = members[:, part].astype(dtype) @ table.values[part].astype(dtype, copy=False)
+        drawn = members[:, part].astype(dtype)
+        values = table.values[part].astype(dtype, copy=False)
+        sums = drawn @ values
         if not tested.all():
             sums[~tested] = 0  # of one side alone: zero but for rounding
         out += sums
+        if more[:, c].any():  # sides of equal size need no variance each
+            drawn *= more[:, c, None]
+            step = max(1, BLOCK_ENTRIES // len(values))
+            for start in range(0, table.n_neurons, step):
+                some = slice(start, start + step)
+                error[:, some] += drawn @ np.square(values[:, some])
         sums *= sums
-        sums *= (1 / np.where(tested, weight[:, c], 1))[:, None].astype(dtype)
-        between += sums
-    if (both == both[0]).all():
-        within = table.squares[both[0]].sum(axis=0)[None].astype(dtype)
-    else:
-        within = (both.astype(np.float64) @ table.squares).astype(dtype)
+        sums *= squared[:, c, None]
+        error -= sums
     df = (both * (n_c - 2)).sum(axis=1)
-    np.subtract(within, between, out=between)
-    np.maximum(between, _LEAST * within, out=between)
-    # D / sqrt(variance / W) with D = sum S_c / W
-    between *= (weight.sum(axis=1) / np.maximum(df, 1))[:, None].astype(dtype)
-    np.sqrt(between, out=between)
-    between[between == 0] = 1  # nothing varies, and the sum above it is zero
-    out /= between
+    least = _times(both, table.squares) * (_LEAST * weight.sum(axis=1) / np.maximum(df, 1))[:, None]
+    np.maximum(error, least.astype(dtype), out=error)
+    np.sqrt(error, out=error)
+    error[error == 0] = 1  # nothing varies, and the sum above it is zero
+    out /= error
     out[df < 1] = 0
+
+
+def _times(of_classes: NDArray[Any], squares: Float) -> Float:
+    """Return the product of labellings x classes with classes x neurons: one row where all labellings are alike."""
+    alike = bool((of_classes == of_classes[0]).all())
+    return np.asarray(of_classes[: 1 if alike else None].astype(np.float64) @ squares)
 
 
 def weighted_estimates(table: Table, member: Bool, times: NDArray[Any]) -> tuple[Float, Float]:

@@ -64,7 +64,8 @@ class Contrast:
     deviation
         The pooled deviation within cells, in the units of the layer.
     statistic
-        What was permuted: the difference over its standard error.
+        What was permuted: the difference over its standard error, for which each side has a variance of its own
+        (Welch's t).
     p
         Of the neuron alone, two-sided. 1 for a dead neuron.
     p_family
@@ -87,6 +88,8 @@ class Contrast:
     maps
         Means of group and reference in every tested class, less each neuron's mean over all inputs, in units of
         `deviation`; shape ``(n_tested, 2, n_neurons)``.
+    map_errors
+        Standard error of the difference of these two, inputs taken as independent; shape ``(n_tested, n_neurons)``.
     """
 
     group: str
@@ -110,6 +113,12 @@ class Contrast:
     tfce: Float | None = None
     p_tfce: Float | None = None
     maps: Float | None = None
+    map_errors: Float | None = None
+
+    @property
+    def error(self) -> Float:
+        """The standard error of `effect` where means do not differ, inputs taken as independent; 0 where it is 0."""
+        return np.abs(np.divide(self.effect, self.statistic, out=np.zeros_like(self.effect), where=self.statistic != 0))
 
     @property
     def name(self) -> str:

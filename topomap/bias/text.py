@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 #: Names and reasons that are written out; what is more is counted.
 _MOST = 6
 
+#: A side with fewer degrees of freedom for its variance is small: a spread three times the other's is found too often.
+_FEW = 50
+
 
 def method_text(report: BiasReport) -> str:
     """Return what was compared, how, and what it does not mean, in plain sentences."""
@@ -40,7 +43,7 @@ def _estimate(report: BiasReport) -> str:
             "n_a n_b / (n_a + n_b), over the pooled deviation within cells (Hedges' g"
         )
     interval = report.contrasts[0].interval
-    how = "by formula, for equal spreads" if interval == "analytic" else f"by {interval}"
+    how = "by formula" if interval == "analytic" else f"by {interval}"
     return f"{pooled}; 95 % intervals {how}, one neuron at a time, not corrected)."
 
 
@@ -64,10 +67,33 @@ def _permuted(report: BiasReport) -> str:
             [f"{c.n_movable:,} of {c.n_units:,}{f' for {c.group}' if len(report.contrasts) > 1 else ''}" for c in stuck]
         )
         text += "."
-    return (
-        f"{text} What is tested is whether values are distributed alike: where groups differ much in size, a "
-        "difference in spread can pass for one of means."
-    )
+    return f"{text} {_spreads(report)}"
+
+
+def _spreads(report: BiasReport) -> str:
+    """Say what a difference in spread does to the test, and to which contrasts."""
+    several = len(report.contrasts) > 1
+    single, few = [], []
+    for contrast in report.contrasts:
+        tested = [cell for cell in contrast.cells if cell.tested]
+        sides = (contrast.group, [c.n_group for c in tested]), (contrast.reference, [c.n_reference for c in tested])
+        for side, counts in sides:
+            name = "the rest" if side == "rest" else side
+            if several and side == contrast.reference:
+                name += f" (for {contrast.group})"
+            if max(counts) == 1:
+                single.append(name)
+            elif sum(counts) - len(counts) < _FEW:
+                few.append(f"{name} ({sum(counts):,} inputs)")
+    text = "Each side has its own variance (Welch's t), so that a difference in spread is not taken for one in means."
+    if few:
+        text += f" That holds but roughly for a small side whose spread is much the larger: {_some(few)}."
+    if single:
+        text += (
+            f" No class holds two inputs of {_some(single)}, whose spread is taken to be that of the other side: a "
+            "larger one passes for a difference in means."
+        )
+    return text
 
 
 def _corrected(report: BiasReport) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topomap._check import instance_of, unknown
-from topomap.bias import BiasReport, Cell, Cluster, Contrast
+from topomap.bias import BiasReport, Cluster, Contrast
 from topomap.bias.effects import small_sample
 from topomap.layout import Layout
 from topomap.plot import style
@@ -43,7 +43,7 @@ class _Map:
     values: NDArray[np.float64]
     note: str = ""
     difference: bool = True
-    noise: float = 0.0
+    noise: NDArray[np.float64] | None = None
     clusters: Sequence[tuple[int, Cluster]] = ()
     single: NDArray[np.bool_] | None = None
 
@@ -98,10 +98,10 @@ def plot_bias(
     -----
     Outlines are drawn around clusters with p of at most the report's alpha. They say that the groups differ somewhere
     inside; where their edge runs is not tested. Dots mark single neurons with a p of at most alpha after correction
-    over all neurons and contrasts. Differences are faded below 1.96 standard errors, which 95 % of them stay below
-    where groups do not differ; not so with units, whose inputs are not independent. Fading is no test: of many neurons
-    that do not differ some stay unfaded. Of single classes the difference is Hedges' g too, over the deviation within
-    the cells of all classes.
+    over all neurons and contrasts. Differences are faded below 1.96 of their standard errors, each side's variance
+    being its own, which 95 % of them stay below where means do not differ; not so with units, whose inputs are not
+    independent. Fading is no test: of many neurons that do not differ some stay unfaded. Of single classes the
+    difference is Hedges' g too, over the deviation within the cells of all classes.
 
     Examples
     --------
@@ -180,7 +180,7 @@ def _in_full(
     """Draw reference, group and difference: large for all classes together, and small for each."""
     tested = [cell for cell in contrast.cells if cell.tested]
     chosen = _classes(tested, classes)
-    assert contrast.maps is not None
+    assert contrast.maps is not None and contrast.map_errors is not None
     weights = np.array([cell.n_group * cell.n_reference / (cell.n_group + cell.n_reference) for cell in tested])
     pooled = np.tensordot(weights / weights.sum(), contrast.maps, 1)
     clusters = outlined_of(report, contrast.group)
@@ -196,7 +196,7 @@ def _in_full(
                 ground,
                 contrast.effect,
                 _count(clusters, report, single),
-                noise=_noise(report, contrast, tested),
+                noise=_noise(report, contrast.error),
                 clusters=clusters,
                 single=single,
             ),
@@ -208,8 +208,9 @@ def _in_full(
             own, other = contrast.maps[c]
             maps[0, column] = _Map(ground, other, f"n = {tested[c].n_reference:,}", difference=False)
             maps[1, column] = _Map(ground, own, f"n = {tested[c].n_group:,}", difference=False)
-            g = small_sample(contrast.df) * (own - other)
-            maps[2, column] = _Map(ground, g, noise=_noise(report, contrast, [tested[c]]))
+            factor = small_sample(contrast.df)
+            noise = _noise(report, factor * contrast.map_errors[c])
+            maps[2, column] = _Map(ground, factor * (own - other), noise=noise)
         board.add_table(" x ".join(report.within), names, [tested[c].name for c in chosen], maps)
     more = f" {len(chosen)} of {len(tested)} classes are drawn." if 0 < len(chosen) < len(tested) else ""
     text = caption if isinstance(caption, str) else caption_of(report, contrast.group) + more if caption else ""
@@ -236,7 +237,7 @@ def _summary(
                 ground,
                 report[group].effect,
                 f"n = {report[group].n_group:,}; {_count(own, report, single)}",
-                noise=_noise(report, report[group], [cell for cell in report[group].cells if cell.tested]),
+                noise=_noise(report, report[group].error),
                 clusters=own,
                 single=single,
             )
@@ -253,10 +254,9 @@ def _summary(
     return board.draw(limits, cmap, text, ("", f"{label}\n(Hedges' g)"))
 
 
-def _noise(report: BiasReport, contrast: Contrast, cells: Sequence[Cell]) -> float:
-    """Return 1.96 standard errors of Hedges' g where groups do not differ; 0 where inputs are not independent."""
-    weight = sum(cell.n_group * cell.n_reference / (cell.n_group + cell.n_reference) for cell in cells)
-    return float(1.96 * small_sample(contrast.df) / weight**0.5) if report.unit is None else 0.0
+def _noise(report: BiasReport, error: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return 1.96 standard errors of Hedges' g where means do not differ; None where inputs are not independent."""
+    return 1.96 * error if report.unit is None else None
 
 
 def _minus(contrast: Contrast) -> str:
@@ -350,7 +350,7 @@ class _Board:
         for m, x, y, side in self._maps:
             ax = page.axes(x, y, side, side)
             field = m.ground.paint(m.ground.values(m.values)[None])[0]
-            noise = np.full_like(field, m.noise) if m.noise else None
+            noise = None if m.noise is None else m.ground.paint(m.ground.values(m.noise)[None])[0]
             images[m.difference] = draw_map(
                 ax, m.ground, field, scales[m.difference], noise=noise, contours=0, dots=False
             )
