@@ -14,10 +14,10 @@ import topomap as tm
 from topomap.plot import movie, style
 from topomap.plot.curves import draw_curves
 from topomap.plot.frames import blot, pack, rgb
-from topomap.plot.montage import choose_scale, describe_film
+from topomap.plot.montage import describe_film
 from topomap.plot.panel import fade
 from topomap.plot.stage import frame_of, make_plan, margin_of
-from topomap.training import collect_maps, lay_out, measure_steps
+from topomap.training import Places, StepQuality
 
 SMALL: dict[str, Any] = {"width": 640, "height": 320, "progress": False}
 
@@ -162,19 +162,17 @@ def test_small_groups_do_not_set_the_scale_and_are_pale(run: tm.Run) -> None:
     assert (film.frames[0][row, column] == rgb(style.EMPTY)).all()
 
 
-@pytest.mark.parametrize("most", [2, 24])
-def test_captions_say_how_many_steps_were_laid_out_and_measured(
-    run: tm.Run, most: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("topomap.training.places.MOST", most)
-    some = "2 of the 5 steps" if most == 2 else "all steps"
-    for layout, words in (("joint", f"(of {some} together)"), ("moving", f"(moving, laid out at {some})")):
-        maps = collect_maps(run, "fc", progress=False)
-        places = lay_out(run, "fc", layout, always_dead=maps.always_dead, progress=False)
-        quality = measure_steps(run, "fc", places, most=most, progress=False)
-        text = describe_film(maps, places, choose_scale(maps, None, None), True, 0, True, quality=quality)
+@pytest.mark.parametrize("keys", [[0, 4], [0, 1, 2, 3, 4]])
+def test_captions_say_how_many_steps_were_laid_out_and_measured(film: tm.Film, keys: list[int]) -> None:
+    some, (layout,) = "2 of the 5 steps" if len(keys) == 2 else "all steps", film.places.layouts
+    steps, ones, dead = np.array(film.steps)[keys], np.ones(len(keys)), film.maps.always_dead
+    joint = Places("joint", (layout,), np.array(keys[-1:]), 5, dead, {"steps": steps.tolist()})
+    moving = Places("moving", (layout,) * len(keys), np.array(keys), 5, dead)
+    quality = StepQuality(steps, np.array(keys), ones, ones, ones, 10)
+    for places, words in ((joint, f"(of {some} together)"), (moving, f"(moving, laid out at {some})")):
+        text = describe_film(film.maps, places, film.painter.scale, True, 0, True, quality=quality)
         assert words in text
-        assert ("Curves of neighbours: measured at 2 of the 5 steps." in text) == (most == 2)
+        assert ("Curves of neighbours: measured at 2 of the 5 steps." in text) == (len(keys) == 2)
 
 
 def test_films_and_strips_say_what_diverged(run: tm.Run) -> None:
