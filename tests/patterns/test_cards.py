@@ -60,8 +60,8 @@ def test_everything_is_of_the_members(seed, k):
     card = describe_pattern(patterns, k, acts, n=3)
     assert card.members.tolist() == ordered
     assert card.probabilities.tolist() == [strength[i] for i in ordered]
-    assert card.stable.tolist() == ordered[:3]
-    assert card.unstable.tolist() == ordered[::-1][:3]
+    assert card.probable.tolist() == ordered[:3]
+    assert card.improbable.tolist() == ordered[::-1][:3]
     np.testing.assert_allclose(card.average, np.full((4, 3), np.mean(members)))
     assert card.share == len(members) / 40
     scores = (values - values.mean(axis=0)) / values.std(axis=0)
@@ -102,7 +102,7 @@ def test_without_activations_pictures_or_labels():
     assert set(card.to_xarray().data_vars) == {"position", "id", "probability"}
 
 
-def test_texts_are_those_of_the_stable_members():
+def test_texts_are_those_of_the_most_probable_members():
     patterns, acts, _ = made(texts=True)
     card = describe_pattern(patterns, 2, acts, n=4)
     assert card.texts == tuple(f"text {i}" for i in patterns.members(2)[:4])

@@ -161,6 +161,25 @@ def test_text_repr_and_xarray(report):
     assert report.provenance["parameters"]["share"] == 0.8
 
 
+def test_the_table_names_measurements_that_are_shifted():
+    acts = blobs()
+    rng = np.random.default_rng(1)
+    age = rng.normal(40, 5, acts.n_rows)
+    age[acts.inputs.label == 1] += 40
+    height = rng.normal(170, 9, acts.n_rows)
+    patterns = tm.find_patterns(acts.with_labels(age=age, height=height), min_cluster_size=15)
+    report = tm.measure_patterns(patterns, ["label", "age", "height"], n_bootstrap=0)
+    old = int(np.bincount(patterns.labels[(acts.inputs.label == 1) & (patterns.labels >= 0)]).argmax())
+    inside = patterns.labels == old
+    told = f"age higher (median {np.median(age[inside]):.4g}, others {np.median(age[~inside]):.4g})"
+    assert told in report.table[old].common and len(report.table[old].common) == 2
+    assert any(value.startswith("age lower (median") for row in report.table for value in row.common)
+    assert not any("height" in value for row in report.table for value in row.common)
+    assert told in str(report)
+    surest = min([*report.enriched(old), *(row for row in report.shifts if row.pattern == old)], key=lambda row: row.q)
+    assert report.table[old].common[0].startswith(surest.column)
+
+
 def test_of_many_patterns_the_first_are_printed(planted):
     labels = np.append(np.repeat(np.arange(60), 2), [-1] * 60)
     many = replace(planted, labels=labels, persistence=np.linspace(1, 0, 60))

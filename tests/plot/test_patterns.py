@@ -113,7 +113,10 @@ def test_cards_say_what_is_known(acts: Activations, patterns: Patterns, report: 
     for k, count in enumerate(patterns.counts[:3]):
         assert f"n = {count} ({count / 84:.1%}) persistence {patterns.persistence[k]:.2f}" in bare
         assert f"stability {report.stability[k]:.2f}" in told
-    assert "stability" not in bare and "Stability" in told
+    assert "stability" not in bare and "; stability: mean best Jaccard index" in told
+    assert "most and least probable members" in told and "stable" not in bare
+    assert "members: by HDBSCAN's membership probability (of noise: by outlier score)" in bare
+    assert "Persistence: share of HDBSCAN's range of densities" in bare
     assert "camera old: 100%*" in told and "camera" not in bare
     assert f"{patterns.noise:.0%} of the inputs are noise" in bare
     assert "grows with that of inputs" in bare

@@ -262,6 +262,10 @@ def _notes(report: PatternReport) -> list[str]:
 
     patterns = report.patterns
     notes = [f"{percent(patterns.noise)} % of {patterns.n_rows:,} inputs are noise, in no pattern."]
+    if len(patterns):
+        notes.append(
+            "Persistence: over what share of HDBSCAN's range of densities the members of a pattern stay together."
+        )
     if report.stability is None:
         notes.append(
             "The number of patterns grows with the number of inputs, and is no property of the layer; --stability "

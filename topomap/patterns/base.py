@@ -34,7 +34,8 @@ class Patterns:
         GLOSH scores in [0, 1], shape ``(n,)``: how much sparser the surroundings of an input are than the densest part
         of the cluster it fell out of.
     persistence
-        Of each pattern, shape ``(n_patterns,)``, descending.
+        Of each pattern, in [0, 1], shape ``(n_patterns,)``, descending: over what share of HDBSCAN's range of densities
+        (1 / distance, up to the highest) its members stay together, on average.
     features
         What was clustered: scaled values, after PCA where it was asked for, shape ``(n, n_features)``.
     rows

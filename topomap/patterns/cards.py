@@ -49,20 +49,21 @@ class PatternCard:
     members
         Positions in the table of inputs, the most probable first (of noise: the least outlying), shape ``(count,)``.
     probabilities
-        Of the members; of noise, their outlier scores instead. Same shape.
-    stable, unstable
+        How strongly each member belongs to the pattern, in [0, 1]; of noise, their outlier scores instead. Same shape.
+    probable, improbable
         The first and the last of the members, the last first: at most `n`, and of a small pattern the same ones.
+        Bäuerle et al. call them most and least stable; `stability` is another thing, and the pattern's.
     share
         Share of the inputs used.
     persistence, stability
-        None for noise, and where stability was not measured.
+        Of the pattern, as in `Patterns`; None for noise, and where stability was not measured.
     bars
         By column, ``"label"`` and ``"prediction"`` where known: one `Bar` per value that members have, most frequent
         first.
     average
         Mean of the members' thumbnails in units of these (0 to 255), shape as one of them; None without thumbnails.
     texts
-        Of the stable members; None without texts.
+        Of the most probable members; None without texts.
     scores
         Mean score of the members per neuron, shape ``(n_neurons,)``, to be painted on a layout; None without
         activations.
@@ -92,8 +93,8 @@ class PatternCard:
     pattern: int
     members: Int
     probabilities: Float
-    stable: Int
-    unstable: Int
+    probable: Int
+    improbable: Int
     share: float
     persistence: float | None
     stability: float | None
@@ -170,7 +171,7 @@ def describe_pattern(
         The activations to describe it by: those that it was found in, or of the same inputs in any other layer. Places
         of an input are averaged. Without them there are neither scores nor boxes.
     n
-        How many of the most and of the least stable members to name.
+        How many of the most and of the least probable members to name.
     n_units
         Units to make boxes of, those that distinguish the pattern most.
 
@@ -196,7 +197,7 @@ def describe_pattern(
     >>> values = np.concatenate([rng.normal(3, 0.3, (40, 4)), rng.normal(-3, 0.3, (40, 4))])
     >>> acts = tm.Activations.from_array(values)
     >>> card = describe_pattern(tm.find_patterns(acts, min_cluster_size=20), 0, acts, n=2)
-    >>> card.count, len(card.stable), card.boxes.shape
+    >>> card.count, len(card.probable), card.boxes.shape
     (40, 2, (4, 5))
     >>> bool((abs(card.scores) > 0.9).all())
     True
@@ -211,20 +212,20 @@ def describe_pattern(
     position[patterns.rows] = np.arange(patterns.n_rows)
     strength = patterns.probabilities if k >= 0 else patterns.outlier_scores
     inputs = patterns.inputs
-    stable = members[:n]
+    probable = members[:n]
     return PatternCard(
         pattern=int(k),
         members=members,
         probabilities=strength[position[members]],
-        stable=stable,
-        unstable=members[::-1][:n],
+        probable=probable,
+        improbable=members[::-1][:n],
         share=len(members) / max(patterns.n_rows, 1),
         persistence=float(patterns.persistence[k]) if k >= 0 else None,
         stability=float(patterns.stability[k]) if k >= 0 and patterns.stability is not None else None,
         bars={name: _bars(patterns, name, members) for name in ("label", "prediction") if name in inputs.columns},
         inputs=inputs,
         average=_average(inputs, members),
-        texts=None if inputs.texts is None else tuple(str(text) for text in inputs.texts[stable]),
+        texts=None if inputs.texts is None else tuple(str(text) for text in inputs.texts[probable]),
         layer=patterns.layer if acts is None else acts.layer,
         reduce=patterns.reduce if acts is None else acts.reduce,
         provenance={

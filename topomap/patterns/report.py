@@ -44,8 +44,8 @@ class PatternRow:
     """One pattern in short (-1: noise); `stability` and what it says are None where it was not measured.
 
     ``dissolved`` and ``recovered`` are the shares of the samples in which its best Jaccard index was at most 0.5, and
-    at least 0.75. ``persistence`` is None for noise, and its verdict empty. ``common`` are the values most enriched in
-    it, surest first.
+    at least 0.75. ``persistence`` is None for noise, and its verdict empty. ``common`` is what its members share more
+    than other inputs do, surest first: the values enriched in it, and the measurements that are higher or lower in it.
     """
 
     pattern: int
@@ -84,7 +84,7 @@ class PatternReport:
     left_out
         Columns that were not tested, with the reason.
     alpha
-        False discovery rate below which `PatternRow.common` names a value.
+        False discovery rate below which `PatternRow.common` names a value or a measurement.
     provenance
         Parameters, versions, and the provenance of the patterns.
 
@@ -133,9 +133,9 @@ class PatternReport:
     def table(self) -> tuple[PatternRow, ...]:
         """One `PatternRow` per pattern, and for noise where there is any."""
         common: dict[int, list[str]] = {}
-        for row in self.enrichment:
-            if row.q <= self.alpha and row.share > row.overall:
-                common.setdefault(row.pattern, []).append(f"{_told(row)} ({row.count} of {row.n})")
+        for row in sorted([*self.enrichment, *self.shifts], key=lambda row: (row.q, row.p)):
+            if row.q <= self.alpha and (isinstance(row, Shift) or row.share > row.overall):
+                common.setdefault(row.pattern, []).append(_told(row))
         rows = []
         for i, (k, name) in enumerate(zip(self.patterns.ids, self.patterns.names, strict=True)):
             values = self.jaccard[:, i]
@@ -240,9 +240,23 @@ class PatternReport:
         return f"PatternReport({self.patterns.layer}: {told}; {found} of {self.n_tests} tests at q <= {self.alpha:g})"
 
 
-def _told(row: Enrichment) -> str:
-    """Return a column with its value; what is in words (correct, wrong) is told by its value alone."""
-    return row.value if row.column == "correct" else f"{row.column} {row.value}"
+def _told(row: Enrichment | Shift) -> str:
+    """Return a value with how many have it, or a measurement with its medians.
+
+    Values in words (correct, wrong) are told without their column.
+
+    Examples
+    --------
+    >>> _told(Shift(0, "age", 12, 61.0, 40.0, 0.9, 0.001, 0.01))
+    'age higher (median 61, others 40)'
+    >>> _told(Enrichment(0, "label", "cat", 8, 10, 0.8, 0.3, 9.3, 0.001, 0.01))
+    'label cat (8 of 10)'
+    """
+    if isinstance(row, Shift):
+        way = "higher" if row.superiority > 0.5 else "lower"
+        return f"{row.column} {way} (median {row.median:.4g}, others {row.median_rest:.4g})"
+    value = row.value if row.column == "correct" else f"{row.column} {row.value}"
+    return f"{value} ({row.count} of {row.n})"
 
 
 def percent(share: float) -> str:

@@ -39,15 +39,19 @@ class Deck:
     def draw(self, acts: Activations | None, layout: Layout | None, columns: int, look: dict[str, Any]) -> str:
         """Draw the cards; return their caption."""
         inputs, told = self.patterns.inputs, []
+        if any(card.persistence is not None for card in self.cards):
+            told.append("persistence: share of HDBSCAN's range of densities over which the pattern holds together")
         if self.report.stability is not None:
             told.append("stability: mean best Jaccard index of the pattern in samples of the inputs")
+        noise = " (of noise: by outlier score)" if any(card.pattern < 0 for card in self.cards) else ""
+        told.append(f"members: by HDBSCAN's membership probability{noise}")
         pictures = inputs.thumbnails is not None
         parts = [draw.Part((), 0.9, 0.0, self._head)]
         if pictures:
             parts.append(draw.Part([("average", style.QUIET)], 0.6, 0.0, self._average))
         wide = self.n_members * 0.36 + 0.14 if pictures else 0.9
         grows = 0.0 if pictures else 1.0 if inputs.texts is None else 3.0
-        parts.append(draw.Part([("most and least stable members", style.QUIET)], wide, grows, self._members))
+        parts.append(draw.Part([("most and least probable members", style.QUIET)], wide, grows, self._members))
         if inputs.correct is not None:
             told.append(f"misclassified members are {'framed' if pictures else 'coloured'}")
         counted = [name for name in draw.COLORS if any(card.bars.get(name) for card in self.cards)]
@@ -95,7 +99,7 @@ class Deck:
 
     def _members(self, i: int, x: float, y: float, wide: float) -> None:
         card = self.cards[i]
-        rows = (("most", card.stable), ("least", card.unstable))
+        rows = (("most", card.probable), ("least", card.improbable))
         draw.draw_members(self.sheet, x, y, wide, self.patterns.inputs, rows)
 
     @cached_property

@@ -60,8 +60,8 @@ def plot_patterns(
     which
         Instead: numbers of the patterns to draw, -1 for noise.
     n_members
-        How many of the most stable and of the least stable members are shown: the most and the least probable ones,
-        of noise the least and the most outlying.
+        How many of the most and of the least probable members are shown, by HDBSCAN's membership probability; of noise
+        the least and the most outlying.
     parts
         What to draw, from top to bottom:
 
