@@ -28,7 +28,7 @@ def test_analytic_intervals_cover(group: list[int], others: list[int], truth: fl
 @pytest.mark.parametrize("wide", [3.0, 1 / 3])
 @pytest.mark.parametrize(
     ("group", "others"),
-    [([20], [180]), ([10], [90]), ([5] * 8, [5] * 8), ([2] * 10, [18] * 10), ([1, 4] * 5, [9] * 10)],
+    [([20], [180]), ([10], [90]), ([5] * 8, [5] * 8), ([2] * 9, [18] * 9), ([1, 4] * 5, [9] * 10)],
 )
 def test_analytic_intervals_cover_where_one_side_is_wide(
     group: list[int], others: list[int], wide: float, truth: float
@@ -63,7 +63,7 @@ def test_dead_neurons_have_no_interval() -> None:
 
 
 def _cells(group: list[int], others: list[int], truth: float, wide: float = 1) -> tuple[Table, np.ndarray]:
-    """Draw classes of a group and others whose means differ by `truth` deviations; the group's is `wide` the others'."""
+    """Draw classes of a group and others whose means differ by `truth` deviations, one side `wide` times the other."""
     rng = np.random.default_rng(0)
     member = np.concatenate([np.arange(a + b) < a for a, b in zip(group, others, strict=True)])
     classes = np.repeat(np.arange(len(group)), np.add(group, others))
