@@ -136,16 +136,12 @@ def animate(
 
     Examples
     --------
-    >>> import numpy as np
     >>> import topomap as tm
-    >>> rng, label = np.random.default_rng(0), np.repeat([0, 1], 20)
-    >>> noise, runs = rng.normal(size=(40, 30)), {}
-    >>> for step in (0, 10, 20):
-    ...     values = noise + 0.2 * step * np.outer(label, np.arange(30) < 10)
-    ...     acts = tm.Activations.from_array(values, layer="fc", label=label)
-    ...     runs[step] = tm.Run(acts.inputs, {("fc", "none"): acts})
-    >>> tm.animate(tm.Run.from_snapshots(runs), "fc", layout="moving", width=640, height=360)
-    Film(fc by label: 2 maps, ... frames of 3 steps, 640 x 360, 24 fps)
+    >>> from topomap.datasets import digits
+    >>> from topomap.demo import watch
+    >>> run = watch(digits("train").take(range(200)), digits("test"), epochs=1)
+    >>> tm.animate(run, "relu2", between=2, width=640, height=360)
+    Film(relu2 by label: 10 maps, 7 frames of 3 steps, 640 x 360, 12 fps)
     """
     _check_size(width, height, fps)
     if between is not None:

@@ -57,19 +57,15 @@ class Film:
 
     Examples
     --------
-    >>> import numpy as np
     >>> import topomap as tm
-    >>> rng, label = np.random.default_rng(0), np.repeat([0, 1], 20)
-    >>> noise, runs = rng.normal(size=(40, 30)), {}
-    >>> for step in (0, 10, 20):
-    ...     values = noise + 0.2 * step * np.outer(label, np.arange(30) < 10)
-    ...     acts = tm.Activations.from_array(values, layer="fc", label=label)
-    ...     runs[step] = tm.Run(acts.inputs, {("fc", "none"): acts})
-    >>> film = tm.animate(tm.Run.from_snapshots(runs), "fc", between=4, fps=10)
+    >>> from topomap.datasets import digits
+    >>> from topomap.demo import watch
+    >>> run = watch(digits("train").take(range(200)), digits("test"), epochs=1)
+    >>> film = tm.animate(run, "relu2", between=4, fps=10)
     >>> film
-    Film(fc by label: 2 maps, 11 frames of 3 steps, 1280 x 720, 10 fps)
+    Film(relu2 by label: 10 maps, 11 frames of 3 steps, 1280 x 720, 10 fps)
     >>> film.frames[0].shape, film.steps
-    ((720, 1280, 3), (0, 10, 20))
+    ((720, 1280, 3), (0, 1, 2))
     """
 
     title: str

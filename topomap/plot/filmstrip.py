@@ -84,17 +84,13 @@ def plot_filmstrip(
 
     Examples
     --------
-    >>> import numpy as np
     >>> import topomap as tm
-    >>> rng, label = np.random.default_rng(0), np.repeat([0, 1], 20)
-    >>> noise, runs = rng.normal(size=(40, 30)), {}
-    >>> for step in (0, 10, 20):
-    ...     values = noise + 0.2 * step * np.outer(label, np.arange(30) < 10)
-    ...     acts = tm.Activations.from_array(values, layer="fc", label=label)
-    ...     runs[step] = tm.Run(acts.inputs, {("fc", "none"): acts})
-    >>> figure = tm.plot_filmstrip(tm.Run.from_snapshots(runs), "fc", steps=[0, 20])
-    >>> len(figure.axes)  # two groups at two steps, and the colour bar
-    5
+    >>> from topomap.datasets import digits
+    >>> from topomap.demo import watch
+    >>> run = watch(digits("train").take(range(200)), digits("test"), epochs=1)
+    >>> figure = tm.plot_filmstrip(run, "relu2", steps=[0, 2])
+    >>> len(figure.axes)  # ten groups at two steps, and the colour bar
+    21
     """
     instance_of("run", run, Run, "A training is recorded with a tm.TrainingRecorder: recorder.run.")
     pairs = read_pairs(difference)

@@ -49,15 +49,11 @@ def plot_training(
 
     Examples
     --------
-    >>> import numpy as np
     >>> import topomap as tm
-    >>> rng, label = np.random.default_rng(0), np.repeat([0, 1], 20)
-    >>> noise, runs = rng.normal(size=(40, 30)), {}
-    >>> for step in (0, 10, 20):
-    ...     values = noise + 0.2 * step * np.outer(label, np.arange(30) < 10)
-    ...     acts = tm.Activations.from_array(values, layer="fc", label=label)
-    ...     runs[step] = tm.Run(acts.inputs, {("fc", "none"): acts})
-    >>> figure = tm.plot_training(tm.summarize_training(tm.Run.from_snapshots(runs), "fc"))
+    >>> from topomap.datasets import digits
+    >>> from topomap.demo import watch
+    >>> run = watch(digits("train").take(range(200)), digits("test"), epochs=1)
+    >>> figure = tm.plot_training(tm.summarize_training(run, "relu2"))
     >>> [axes.get_ylabel() for axes in figure.axes][:2]
     ['r with the final map', 'distance to nearest (SD)']
     """
