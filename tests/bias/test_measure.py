@@ -61,6 +61,20 @@ def test_planted_neurons_and_their_cluster_are_found() -> None:
     assert dataset["effect"].dims == ("contrast", "neuron")
 
 
+def test_errors_are_those_of_welch() -> None:
+    label, group = np.repeat([0, 1, 2], [40, 20, 2]), np.arange(62) % 2
+    values = np.random.default_rng(0).normal(size=(62, 4)) * np.where(group == 1, 3, 1)[:, None]
+    acts = Activations.from_array(values, label=label, group=group)
+    found = measure_bias(acts, "group", "label", n_permutations=50)["1"]
+    assert found.map_errors is not None and found.map_errors.shape == (3, 4)
+    for c in (0, 1):
+        a, b = values[(label == c) & (group == 1)], values[(label == c) & (group == 0)]
+        wanted = np.sqrt((a.var(axis=0, ddof=1) + b.var(axis=0, ddof=1)) / len(a))
+        np.testing.assert_allclose(found.map_errors[c] * found.deviation, wanted, rtol=1e-5)
+    np.testing.assert_allclose(found.map_errors[2], np.sqrt(2))  # two inputs alone: the pooled deviation
+    np.testing.assert_allclose(found.error * found.statistic, found.effect)
+
+
 def test_signs_follow_the_group() -> None:
     acts = make()
     report = measure_bias(shifted(acts, acts.column("group") == 1, [3], -2.0), "group", "label")

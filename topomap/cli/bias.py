@@ -86,7 +86,7 @@ def bias(
     min_size
         Groups of fewer inputs (with --unit, of fewer units) are not compared.
     interval
-        Of effects: analytic, or bootstrap over inputs.
+        Of effects: analytic (groups may differ in spread), or bootstrap over inputs.
     probe
         Also measure how well a linear probe reads the group from each layer.
     method
