@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,38 @@ def test_the_folder_gives_what_memory_gives(folder: Path) -> None:
                        height=360, progress=False)  # fmt: skip
     np.testing.assert_allclose(kept.maps.values, again.maps.values, atol=1e-5)
     np.testing.assert_array_equal(kept.frames[0], again.frames[0])
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "size", "fps"),
+    [
+        (["a.gif"], [], (800, 450), None),
+        (["a.gif"], ["--layout", "moving"], (800, 450), 12),
+        (["a.gif", "b.html"], ["--layout", "moving"], (1280, 720), None),
+        (["a.gif"], ["--layout", "moving", "--fps", "30", "--size", "640", "360"], (640, 360), 30),
+    ],
+)
+def test_a_gif_alone_is_small(
+    names: list[str], options: list[str], size: tuple[int, int], fps: float | None, folder: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    asked: dict[str, Any] = {}
+
+    class Large:
+        def save(self, to: Path) -> Path:
+            to.write_bytes(bytes(2_000_000))
+            return to
+
+    def animate(*_: object, **given: Any) -> Large:
+        asked.update(given)
+        return Large()
+
+    monkeypatch.setattr("topomap.plot.animate", animate)
+    monkeypatch.setattr("topomap.cli.film.LARGE", 1_000_000)
+    assert main(["film", str(folder), *options, "--to", *(str(tmp_path / name) for name in names)]) == 0
+    assert (asked["width"], asked["height"]) == size
+    assert asked["fps"] == fps
+    assert capsys.readouterr().out.count("2 MB: a smaller --size") == 1
 
 
 def test_info_and_films_of_a_training_that_diverged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

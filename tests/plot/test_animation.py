@@ -188,6 +188,8 @@ def test_panels(run: tm.Run) -> None:
     moving = tm.animate(run, "fc", layout="moving", quality=False, **SMALL)
     assert moving.painter.stage.plan.dots is not None
     assert moving.fps == 24
+    slow = tm.animate(run, "fc", layout="moving", quality=False, fps=12, **SMALL)
+    assert len(slow) / 12 == pytest.approx(len(moving) / 24, rel=0.1)  # as many seconds, of fewer frames
     way = moving.places.moves()
     assert (
         np.diff(np.flatnonzero(moving.times == np.round(moving.times))).tolist()

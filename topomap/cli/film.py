@@ -20,6 +20,9 @@ Several = Parameter(consume_multiple=True)
 #: Suffixes of films; all others are those of figures.
 FILMS = (".gif", ".html", ".mp4", ".webm")
 
+#: Bytes of a GIF from which on its user is told what would be smaller.
+LARGE = 10_000_000
+
 EXAMPLES = """Examples:
   topomap film runs/training --layer fc2 --by label --to film.html
   topomap film runs/training --layer fc2 --by label --to film.mp4 film.gif strip.png
@@ -49,7 +52,7 @@ def film(
     quality: Annotated[bool, Parameter(negative="--no-quality")] = True,
     fps: float | None = None,
     between: int | None = None,
-    size: tuple[int, int] = (1280, 720),
+    size: tuple[int, int] | None = None,
     curves: Path | None = None,
     seed: int = 0,
     dpi: float = 300,
@@ -93,11 +96,11 @@ def film(
     quality
         Measure how well the layout shows who is alike, at up to 24 of the steps; --no-quality leaves that out.
     fps
-        Frames per second.
+        Frames per second; 12 by default, 24 where neurons move in anything but a GIF alone.
     between
         Frames between two snapshots.
     size
-        Width and height of a film in pixels.
+        Width and height of a film in pixels; 1280 720 by default, 800 450 for a GIF alone, whose file would be large.
     curves
         A file for a figure of the training in numbers: when maps settle, groups separate, neurons die.
     seed
@@ -142,12 +145,18 @@ def film(
     }  # fmt: skip
     pair = None if difference is None else (difference[0], difference[1])
     if films:
+        small = all(file.suffix.lower() == ".gif" for file in films)
+        fps = fps or (12 if small and layout == "moving" else None)
+        size = size or ((800, 450) if small else (1280, 720))
         made = animate(
             opened, key, columns, difference=pair, inputs=chosen, panels=panels, steps=steps, quality=quality, fps=fps,
             between=between, width=size[0], height=size[1], **common,
         )  # fmt: skip
         for file in films:
             print(made.save(file))
+            if file.suffix.lower() == ".gif" and file.stat().st_size > LARGE:
+                megabytes = f"{file.stat().st_size / 1e6:.0f} MB"
+                print(f"  {megabytes}: a smaller --size or --fps, or .mp4, .webm or .html instead, make a smaller file")
     if strips:
         figure = plot_filmstrip(opened, key, columns, difference=pair, steps=snapshots, **common)
         check_pixels(figure, dpi)

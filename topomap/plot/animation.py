@@ -27,8 +27,8 @@ PANELS = ("groups", "difference", "inputs", "layout")
 #: A film of few steps is stretched to so many seconds, by so many frames between two steps at most.
 _SECONDS, _MOST_BETWEEN = 8, 11
 
-#: How far, in half-widths of the map, all but a few neurons move from frame to frame, and most frames for that.
-_STRIDE, _MOST_MOVING = 0.03, 35
+#: How far, in half-widths of the map, all but a few neurons move in a second, and most seconds between two steps.
+_PACE, _LONGEST = 0.72, 1.5
 
 
 def animate(
@@ -116,9 +116,10 @@ def animate(
     between
         Frames between two snapshots, which show values (and moving neurons) in between. By default as many as make a
         film of about 8 seconds, and at most 11; where neurons move, as many as the way that they go asks for, at most
-        35.
+        those of a second and a half.
     width, height
-        In pixels, even numbers.
+        In pixels, even numbers. A GIF, which is many times as large a file as a video, is better off with 800 x 450,
+        and where neurons move with 12 frames per second.
     seed
         For the layout.
     progress
@@ -163,7 +164,8 @@ def animate(
     if between is not None:
         frames = np.full(many - 1, between)
     elif places.moving:
-        frames = np.clip(np.ceil(places.moves() / _STRIDE) - 1, 1, _MOST_MOVING).astype(int)
+        most = max(1, round(_LONGEST * fps) - 1)
+        frames = np.clip(np.ceil(places.moves() * fps / _PACE) - 1, 1, most).astype(int)
     else:
         frames = np.full(many - 1, np.clip(round(_SECONDS * fps / (many - 1)) - 1, 0, _MOST_BETWEEN))
     order, columns, rows = arrange_maps(maps, bool(painted), columns)
