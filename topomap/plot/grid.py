@@ -72,8 +72,10 @@ class Page:
 
     def write(self, x: float, y: float, text: str, size: float, color: str, **options: Any) -> None:
         """Write at a place."""
+        from topomap.plot.placed import place_text
+
         place = (x / self.width, 1 - y / self.height)
-        self.figure.text(*place, text, fontsize=size, color=color, parse_math=False, **options)
+        place_text(self.figure, *place, text, fontsize=size, color=color, **options)
 
     def dot(self, x: float, y: float, color: str) -> None:
         """Draw a dot as large as a letter."""
@@ -211,7 +213,7 @@ def _foot(width: float, caption: str, bar: bool) -> tuple[float, list[str], bool
     """Return the height of the foot, the caption's lines, and whether the bar stands beside them."""
     beside = bar and width >= WIDE
     room = width - 2 * MARGIN - (min(2.3, 0.42 * width) + 0.45 if beside else 0)
-    lines = wrap(caption, 0.96 * room * 72, style.SMALL)  # on coarse screens letters are wider
+    lines = wrap(caption, 0.96 * room * 72, style.SMALL)
     text = len(lines) * SMALL_LINE
     if not bar:
         return text + 0.16, lines, False

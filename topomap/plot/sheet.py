@@ -66,7 +66,9 @@ class Sheet:
         """Give everything its place."""
         from matplotlib.lines import Line2D
 
-        lines = wrap(caption, 0.97 * (self.width - 2 * MARGIN) * 72, style.SMALL)
+        from topomap.plot.placed import place_text
+
+        lines = wrap(caption, (self.width - 2 * MARGIN) * 72, style.SMALL)
         if lines:
             self.text(MARGIN, self.y, "\n".join(lines), color=style.QUIET, linespacing=1.2)
         height = self.y + len(lines) * LINE + 0.08
@@ -78,7 +80,7 @@ class Sheet:
             ends, at = [x / self.width, (x + w) / self.width], 1 - y / height
             self.figure.add_artist(Line2D(ends, [at, at], color=style.DEAD, linewidth=0.5))
         for x, y, text, options in self._texts:
-            self.figure.text(x / self.width, 1 - y / height, text, parse_math=False, **options)
+            place_text(self.figure, x / self.width, 1 - y / height, text, **options)
         return self.figure
 
 

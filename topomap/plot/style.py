@@ -58,12 +58,12 @@ def rc(dpi: float = 300) -> AbstractContextManager[None]:
     """Return the settings to save a figure in: ``with style.rc(): fig.savefig("map.pdf")``.
 
     Text is stored as text (TrueType) in PDF and PostScript and as text in SVG; `dpi` is that of the fields, which are
-    the only thing stored as pixels.
+    the only thing stored as pixels. Letters stand where they were measured, not at whole pixels.
     """
     import matplotlib as mpl
 
-    fonts: dict[Any, Any] = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "savefig.dpi": dpi}
-    return mpl.rc_context(fonts)
+    fonts: dict[Any, Any] = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "text.hinting": "none"}
+    return mpl.rc_context({**fonts, "savefig.dpi": dpi})
 
 
 def figure_width(width: str | float) -> float:
