@@ -454,6 +454,10 @@ def test_text_says_what_a_reader_would_get_wrong() -> None:
     assert "holds but roughly" not in three
     few = measure_bias(make(group=np.arange(200) % 10 == 0), "group", "label", n_permutations=50).method_text()
     assert "holds but roughly for a small side whose spread is much the larger: True (20 inputs)." in few
+    person = np.arange(200) // 5
+    units = make(group=person % 2, person=person)
+    assert "holds but roughly" not in measure_bias(units, "group", n_permutations=50).method_text()
+    assert "1 (100 inputs)" in measure_bias(units, "group", unit="person", n_permutations=50).method_text()
     label = np.arange(200) // 20
     alone = measure_bias(make(label=label, group=np.arange(200) % 20 == 0), "group", "label", n_permutations=50)
     assert "No class holds two inputs of True, whose spread is taken to be that of the other" in alone.method_text()

@@ -126,7 +126,7 @@ def measure_bias(
     100. Far out, where `p_family` lies, few inputs of a wide side are still found too often, the more so the more
     skewed their values are (benchmarks/README.md), and a side of at most one input per class has no variance of its
     own: the report's text names such sides. The price is power where a side is small: of differences that one
-    variance finds 6 times in 10 among 64 neurons, two find 5 with sides of 20 and 180, 4 with 10 and 90, 2 with 5 and
+    variance finds 7 times in 10 among 64 neurons, two find 6 with sides of 20 and 180, 4 with 10 and 90, 2 with 5 and
     95, and as many with sides of equal size.
 
     With `unit`, units change places that have the same proportions of classes: those of one class with each other,

@@ -76,6 +76,7 @@ def _spreads(report: BiasReport) -> str:
     single, few = [], []
     for contrast in report.contrasts:
         tested = [cell for cell in contrast.cells if cell.tested]
+        per_input = contrast.n_units / sum(cell.n_group + cell.n_reference for cell in contrast.cells)
         sides = (contrast.group, [c.n_group for c in tested]), (contrast.reference, [c.n_reference for c in tested])
         for side, counts in sides:
             name = "the rest" if side == "rest" else side
@@ -83,7 +84,7 @@ def _spreads(report: BiasReport) -> str:
                 name += f" (for {contrast.group})"
             if max(counts) == 1:
                 single.append(name)
-            elif sum(counts) - len(counts) < _FEW:
+            elif (sum(counts) - len(counts)) * per_input < _FEW:  # inputs of one unit are hardly more than one
                 few.append(f"{name} ({sum(counts):,} inputs)")
     text = "Each side has its own variance (Welch's t), so that a difference in spread is not taken for one in means."
     if few:
