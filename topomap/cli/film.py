@@ -156,7 +156,7 @@ def film(
             print(made.save(file))
             if file.suffix.lower() == ".gif" and file.stat().st_size > LARGE:
                 megabytes = f"{file.stat().st_size / 1e6:.0f} MB"
-                print(f"  {megabytes}: a smaller --size or --fps, or .mp4, .webm or .html instead, make a smaller file")
+                print(f"  {megabytes}: a smaller --size or --fps, or .mp4 or .webm instead, make a smaller file")
     if strips:
         figure = plot_filmstrip(opened, key, columns, difference=pair, steps=snapshots, **common)
         check_pixels(figure, dpi)

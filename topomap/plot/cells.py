@@ -30,8 +30,8 @@ def draw_dead_cells(ax: Axes, layout: Layout, border: Path) -> None:
     cells = Voronoi(np.vstack([places, _FAR]))
     regions = [cells.regions[cells.point_region[i]] for i in np.flatnonzero(~alive)]
     corners = [cells.vertices[region] for region in regions if -1 not in region]
-    grey = {"facecolors": style.DEAD_CELL, "edgecolors": style.DEAD_CELL}
-    collection = PolyCollection(corners, **grey, linewidths=0.3, zorder=2.2)
+    grey = style.DEAD_CELL
+    collection = PolyCollection(corners, facecolors=grey, edgecolors=grey, linewidths=0.3, zorder=2.2)
     ax.add_collection(collection, autolim=False)
     collection.set_clip_path(border, ax.transData)
 
