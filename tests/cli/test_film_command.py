@@ -141,8 +141,8 @@ def test_the_demo_makes_everything_or_nothing(
     printed = capsys.readouterr().out
     assert "digits: a dense net learnt 1,000 pictures in 10 steps" in printed
     first, last = tm.open_run(tmp_path / "demo" / "digits").metrics["accuracy"][[0, -1]]
-    assert f"right: {first:.1%} of 797 unseen pictures at first, {last:.1%} at last" in printed
-    assert "watched: layer relu2 at 9 of the steps" in printed
+    assert f"  right           {first:.1%} of 797 unseen pictures at first, {last:.1%} at last" in printed
+    assert "  watched         layer relu2 at 9 of the steps" in printed
     assert not re.search(r"[A-Z]\w+\(", printed), "a repr"
     assert "clothes: left out" in printed
     assert films == [(0, 1, 2, 3, 4, 5, 6, 8, 10)]

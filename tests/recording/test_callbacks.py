@@ -65,6 +65,18 @@ def test_a_resumed_training_takes_nothing_twice():
     assert recorder.run.metrics["loss"].tolist() == [0.5, 0.25]
 
 
+def test_nothing_is_taken_of_a_training_that_diverged():
+    net = make_net()
+    recorder = tm.TrainingRecorder(net, (X, Y), "2", every=2)
+    assert take(recorder, 0, {})
+    with torch.no_grad():
+        next(net.parameters()).fill_(float("nan"))
+    with pytest.warns(tm.TopomapWarning, match="at step 2, layer '2'"):
+        assert not watch(recorder, 2, {"loss": 1.0})
+    assert not take(recorder, 2, {"loss": 1.0}) and not take(recorder, 3, {}, new=False)
+    assert recorder.run.steps == (0,) and list(recorder.run.diverged) == [2]
+
+
 # Lightning
 
 

@@ -236,3 +236,14 @@ def test_mistakes(tmp_path):
     with pytest.raises(ValueError, match="the loader shuffles"):
         data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, Y), shuffle=True)
         tm.record_checkpoints(build, path, data)
+
+
+def test_a_checkpoint_that_diverged_is_left_out(tmp_path):
+    for step in (0, 5, 9):
+        state = weights(step)
+        state["0.bias"] += float("nan") if step == 5 else 0
+        torch.save(state, tmp_path / f"step-{step}.pt")
+    with pytest.warns(tm.TopomapWarning, match=r"at step 5, layer '0' .* 150 NaN"):
+        run = tm.record_checkpoints(build, tmp_path, (X, Y), "0", progress=False)
+    assert run.steps == (0, 9) and list(run.diverged) == [5]
+    np.testing.assert_allclose(run.at(9)["0"].mean, 9)

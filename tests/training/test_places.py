@@ -28,6 +28,7 @@ def test_fixed_layouts_are_those_of_embed(training: Run, kind: str, step: int) -
 def test_joint_layout_does_not_move(training: Run) -> None:
     places = lay_out(training, "fc", "joint", always_dead=DEAD, progress=False)
     np.testing.assert_array_equal(places.at(0).positions, places.at(4).positions)
+    assert places.provenance["steps"] == list(training.steps)  # which captions count
     last = lay_out(training, "fc", "last", always_dead=DEAD, progress=False)
     assert np.abs(places.at(0).positions - last.at(0).positions).max() > 0.01
 

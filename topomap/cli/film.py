@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -164,12 +165,12 @@ def film(
             print(save_figure(figure, file, dpi=dpi))
     if curves is not None:
         summary = summarize_training(opened, key, columns, steps=steps)
-        print(summary_text(summary))
+        print(aligned(summary_rows(summary)))
         print(save_figure(plot_training(summary), curves, dpi=dpi))
 
 
-def summary_text(summary: TrainingSummary, indent: str = "") -> str:
-    """Say in words what a training shows in numbers.
+def summary_rows(summary: TrainingSummary) -> list[tuple[str, str]]:
+    """Return, under short names, in words what a training shows in numbers.
 
     Examples
     --------
@@ -178,7 +179,7 @@ def summary_text(summary: TrainingSummary, indent: str = "") -> str:
     >>> steps, dead, roles = np.array([0, 10]), np.array([[False, False], [False, True]]), np.array([[1, 0], [0, -1]])
     >>> maps = np.array([[0.2, 0.95], [1.0, 1.0]])
     >>> summary = TrainingSummary(steps, ("cat", "dog"), maps, dead, maps, np.array([0.1, 0.5]), roles, layer="fc")
-    >>> print(summary_text(summary))
+    >>> print(aligned(summary_rows(summary)))
     maps of fc     all settled (correlation with the last >= 0.9) from step 10 on
     variance       between groups 10% at first, 50% at last
     dead neurons   0 of 2 at first, 1 at last
@@ -199,6 +200,11 @@ def summary_text(summary: TrainingSummary, indent: str = "") -> str:
     ]  # fmt: skip
     if summary.diverged:
         rows.append(("left out", tell_divergence(summary.diverged)))
+    return rows
+
+
+def aligned(rows: Sequence[tuple[str, str]], indent: str = "") -> str:
+    """Return lines of names and words, the words below each other."""
     wide = max(len(name) for name, _ in rows)
     return "\n".join(f"{indent}{name.ljust(wide)}   {words}" for name, words in rows)
 

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from topomap.cli.figures import without_windows
-from topomap.cli.film import summary_text
+from topomap.cli.film import aligned, summary_rows
 
 EXAMPLES = """Examples:
   topomap train-demo
@@ -46,9 +46,11 @@ def train_demo(
     for name, made in film_trainings(to, seed=seed, epochs=epochs, layout=layout, overwrite=overwrite).items():
         steps, (first, last) = made.run.steps, made.accuracy
         print(f"{name}: a dense net learnt {made.n_learnt:,} pictures in {steps[-1]:,} steps")
-        print(f"  right: {first:.1%} of {made.n_inputs:,} unseen pictures at first, {last:.1%} at last")
-        print(f"  watched: layer {LAYER} at {len(steps)} of the steps, over the unseen pictures")
-        print(summary_text(made.summary, indent="  "))
+        rows = [
+            ("right", f"{first:.1%} of {made.n_inputs:,} unseen pictures at first, {last:.1%} at last"),
+            ("watched", f"layer {LAYER} at {len(steps)} of the steps, over the unseen pictures"),
+        ]
+        print(aligned([*rows, *summary_rows(made.summary)], indent="  "))
     if not (to / "clothes").exists():
         print("clothes: left out, as Fashion-MNIST is not installed (apt-get install dataset-fashion-mnist)")
     print(f"\nmade in {to}/")

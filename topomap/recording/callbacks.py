@@ -147,7 +147,7 @@ def take(recorder: TrainingRecorder, step: int, metrics: Mapping[str, float], ne
     last = recorder.steps[-1] if recorder.steps else -1
     if step > last and new:
         recorder.snapshot(step, **metrics)
-        return True
+        return step in recorder.steps  # not where the training had diverged
     if step == last and metrics:
         recorder.log(step, **metrics)
     return False
