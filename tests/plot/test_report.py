@@ -16,7 +16,7 @@ from PIL import Image
 
 from topomap.bias import BiasReport, measure_bias, measure_probe
 from topomap.layout import Layout
-from topomap.plot import document, save_report
+from topomap.plot import document, plot_bias, save_report
 from topomap.plot.document import Heading, Items, Paragraph, Picture, Table, to_html, to_markdown
 from topomap.run import Inputs
 
@@ -77,7 +77,7 @@ def test_one_file_holds_all(report: BiasReport, tmp_path: Path) -> None:
     pictures = [attrs for tag, attrs in page.tags if tag == "img"]
     assert len(pictures) == 2  # the contrast, and outcomes; their words for those who do not see them
     for attrs in pictures:
-        assert attrs["src"] is not None and attrs["src"].startswith("data:image/png;base64,") and attrs["alt"]
+        assert attrs["src"] is not None and attrs["src"].startswith("data:image/webp;base64,") and attrs["alt"]
         assert Image.open(BytesIO(b64decode(attrs["src"].partition(",")[2]))).size[0] > 100
     # nothing runs, nothing is fetched
     assert not {"script", "link", "iframe", "object", "form"} & {tag for tag, _ in page.tags}
@@ -327,6 +327,42 @@ def test_blocks() -> None:
         *("![a \\[map\\]](f/map.png)", "", "seen"),
     ]
     assert png == document.png_of(_figure(), 50)
+
+
+def _embedded(png: bytes) -> Image.Image:
+    (attrs,) = [attrs for tag, attrs in Parsed(to_html([Picture("map", png, 2.0, "a", "b")])).tags if tag == "img"]
+    assert attrs["src"] is not None
+    return Image.open(BytesIO(b64decode(attrs["src"].partition(",")[2])))
+
+
+def _png(picture: np.ndarray) -> bytes:
+    file = BytesIO()
+    Image.fromarray(picture).save(file, format="png")
+    return file.getvalue()
+
+
+def test_pictures_are_small_and_hardly_changed(report: BiasReport, layout: Layout) -> None:
+    # a chart of few colours is kept to the last bit
+    chart = document.png_of(_figure(), 100)
+    found = _embedded(chart)
+    assert found.format == "WEBP"
+    np.testing.assert_array_equal(
+        np.asarray(found.convert("RGB")), np.asarray(Image.open(BytesIO(chart)).convert("RGB"))
+    )
+    # a map is a third of what it was or less, white and pale tints as they were
+    png = document.png_of(plot_bias(report, layout), 100)
+    found = _embedded(png)
+    before, after = (np.asarray(each.convert("RGB")).astype(int) for each in (Image.open(BytesIO(png)), found))
+    assert before.shape == after.shape
+    assert len(to_html([Picture("map", png, 2.0, "a", "b")])) < len(to_html([])) + len(png) / 2
+    assert np.abs(before - after).mean() < 1
+    assert (after[:3] == 255).all()
+    pale = (before.min(axis=2) > 235) & (before.min(axis=2) < 255)
+    assert pale.sum() > 1000 and np.abs(before - after)[pale].mean() < 3
+    # what WebP cannot hold stays as it is
+    long = np.random.default_rng(0).integers(0, 255, (16_400, 2, 3), dtype=np.uint8)
+    assert _embedded(_png(long)).format == "PNG"
+    assert _embedded(_png(long[:16_383])).format == "WEBP"
 
 
 def _figure():
