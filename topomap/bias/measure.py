@@ -125,9 +125,9 @@ def measure_bias(
     inputs of thrice the deviation of 180 others have p of at most .05 in a third of the neurons; with two in 5 to 7 of
     100. Far out, where `p_family` lies, few inputs of a wide side are still found too often, the more so the more
     skewed their values are (benchmarks/README.md), and a side of at most one input per class has no variance of its
-    own: the report's text names such sides. The price is power where a side is small: of differences that one
-    variance finds 7 times in 10 among 64 neurons, two find 6 with sides of 20 and 180, 4 with 10 and 90, 2 with 5 and
-    95, and as many with sides of equal size.
+    own: the report's text names such sides. The price is power where a side is small: of differences of
+    which one variance finds 69 in 100 among 64 neurons, two find 55 with sides of 20 and 180, 45 with 10 and 90, 22
+    with 5 and 95, and as many with sides of equal size.
 
     With `unit`, units change places that have the same proportions of classes: those of one class with each other,
     where units lie within classes; cells then change in size, and all weights with them. Variances are those of inputs:
