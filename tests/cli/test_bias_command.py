@@ -184,7 +184,11 @@ def test_errors(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(to[1].read_text())
     assert told[0]["ids"] == (one.inputs + 1000).tolist() and told[0]["score"] == one.score
     code, out, _ = call(capsys, "errors", made, "--layer", "conv", "--min-size", 50)
-    assert code == 0 and out == "no pair of classes is confused 50 times\n"
+    assert code == 0 and out == (
+        "no pair of classes is confused 50 times: 40 inputs are misclassified, at most 40 of one pair (cat taken for "
+        "dog)\n--min-size 40 judges pairs of so few; the fewer, the less they say\n"
+    )
+    assert "40 of 60" in call(capsys, "errors", made, "--layer", "conv", "--min-size", 40)[1]
     for words, told_ in (
         ([], "say which layer"),
         (["--layer", "conv", "--to", "a.png"], "must be one of '.csv', '.json'"),
@@ -192,6 +196,28 @@ def test_errors(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ):
         code, _, err = call(capsys, "errors", made, *words)
         assert code == 2 and told_ in err
+
+
+def test_few_errors_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    label = np.repeat(np.arange(3), 15)
+    values = 9 * np.eye(3)[label] + np.random.default_rng(0).normal(size=(45, 3))
+    prediction = label.copy()
+    prediction[[0, 1, 2, 3, 4, 15, 16, 30]] = [1, 1, 1, 1, 1, 2, 2, 0]
+
+    def told(predicted: np.ndarray, *words: object) -> str:
+        inputs = Inputs(np.arange(45), {"label": label, "prediction": predicted})
+        acts = Activations(values, inputs, "fc")
+        tm.save_run(Run(inputs, {("fc", "none"): acts}), tmp_path / "run", overwrite=True)
+        code, out, err = call(capsys, "errors", tmp_path / "run", *words)
+        assert code == 0, err
+        return out
+
+    out = told(prediction)
+    assert len(out.splitlines()[1].split()) > 5 and out.splitlines()[1].split()[:2] == ["0", "1"]
+    assert "\n2 pairs of classes are confused less than 5 times, and not judged: --min-size says" in out
+    assert "1 pair of classes is confused less than 2 times" in told(prediction, "--min-size", 2)
+    assert "not judged" not in told(prediction, "--min-size", 1)
+    assert told(label) == "no input is misclassified: there is nothing to judge\n"
 
 
 def test_many_labels_taken_for_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

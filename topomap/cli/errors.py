@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -15,7 +16,7 @@ from topomap._check import unknown
 
 if TYPE_CHECKING:
     from topomap.bias import LabelError
-    from topomap.run import Inputs
+    from topomap.run import Activations, Inputs
 
 #: A parameter that takes all the values that follow it.
 Several = Parameter(consume_multiple=True)
@@ -25,6 +26,7 @@ TABLES, MOST = (".csv", ".json"), 5
 
 EXAMPLES = """Examples:
   topomap errors runs/a --layer layer3
+  topomap errors runs/a --layer layer3 --min-size 2
   topomap errors runs/a --layer layer3 --min-size 10 --n 20 --to swapped.csv swapped.json
 
 The labels recorded with the inputs are taken as clean: what is looked for are errors in the labels that the
@@ -54,7 +56,7 @@ def errors(
     reduce
         The reduction, where the layer was recorded under several.
     min_size
-        Pairs of fewer inputs are not judged.
+        Pairs of fewer inputs are not judged; lower it for a model that makes few mistakes.
     n
         Print and write at most so many pairs.
     to
@@ -98,12 +100,18 @@ def errors(
         "",
         "such as",
     )
-    print(table(rows, header) if rows else f"no pair of classes is confused {min_size} times")
+    print(table(rows, header) if rows else _nothing(acts, min_size))
     strong = sum(one.strong for one in found)
     if rows:
         look = " Look at their inputs: a model that leans towards a class for another reason can look the same."
         some = f"{strong} of {len(found)} pairs show{'s' * (strong == 1)}" if strong else "No pair shows"
         print(f"\n{some} more than ordinary confusions do.{look if strong else ''}")
+        few = sum(count < min_size for count in _confused(acts).values())
+        if few:
+            pairs = "pair of classes is" if few == 1 else "pairs of classes are"
+            print(
+                f"{few} {pairs} confused less than {min_size} times, and not judged: --min-size says from how often on."
+            )
     for name, labels in _leaning(found).items():
         print(
             f"{len(labels)} labels are taken for {name} ({', '.join(labels)}): this is what a model looks like that "
@@ -114,6 +122,31 @@ def errors(
         text = _csv(found, opened.inputs) if file.suffix.lower() == ".csv" else _json(found, opened.inputs)
         file.write_text(text, encoding="utf-8")
         print(file)
+
+
+def _confused(acts: Activations) -> Counter[tuple[str, str]]:
+    """Return how many inputs of the layer have each label and another prediction."""
+    import numpy as np
+
+    inputs = acts.inputs
+    assert inputs.correct is not None and acts.rows is not None  # find_label_errors refuses others
+    here = np.unique(acts.rows)
+    wrong = here[np.asarray(inputs.correct[here] == 0)]
+    return Counter(zip(inputs.named("label")[wrong], inputs.named("prediction")[wrong], strict=True))
+
+
+def _nothing(acts: Activations, min_size: int) -> str:
+    """Return why no pair was judged, and what would judge one."""
+    confused = _confused(acts)
+    if not confused:
+        return "no input is misclassified: there is nothing to judge"
+    (label, prediction), most = max(confused.items(), key=lambda pair: pair[1])
+    n = confused.total()
+    return (
+        f"no pair of classes is confused {min_size} times: {n} input{'s are' if n > 1 else ' is'} misclassified, at most "
+        f"{most} of one pair ({label} taken for {prediction})\n--min-size {most} judges pairs of so few; the fewer, the "
+        "less they say"
+    )
 
 
 def _leaning(found: Sequence[LabelError]) -> dict[str, tuple[str, ...]]:
