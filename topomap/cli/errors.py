@@ -108,10 +108,8 @@ def errors(
         print(f"\n{some} more than ordinary confusions do.{look if strong else ''}")
         few = sum(count < min_size for count in _confused(acts).values())
         if few:
-            pairs = "pair of classes is" if few == 1 else "pairs of classes are"
-            print(
-                f"{few} {pairs} confused less than {min_size} times, and not judged: --min-size says from how often on."
-            )
+            pairs = "1 pair of classes is" if few == 1 else f"{few} pairs of classes are"
+            print(f"{pairs} confused less than {min_size} times, and not judged: --min-size says from how often on.")
     for name, labels in _leaning(found).items():
         print(
             f"{len(labels)} labels are taken for {name} ({', '.join(labels)}): this is what a model looks like that "
@@ -141,11 +139,10 @@ def _nothing(acts: Activations, min_size: int) -> str:
     if not confused:
         return "no input is misclassified: there is nothing to judge"
     (label, prediction), most = max(confused.items(), key=lambda pair: pair[1])
-    n = confused.total()
+    wrong = "1 input is" if confused.total() == 1 else f"{confused.total()} inputs are"
     return (
-        f"no pair of classes is confused {min_size} times: {n} input{'s are' if n > 1 else ' is'} misclassified, at most "
-        f"{most} of one pair ({label} taken for {prediction})\n--min-size {most} judges pairs of so few; the fewer, the "
-        "less they say"
+        f"no pair of classes is confused {min_size} times: {wrong} misclassified, at most {most} of one pair ({label} "
+        f"taken for {prediction})\n--min-size {most} judges pairs of so few; the fewer, the less they say"
     )
 
 
