@@ -75,6 +75,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "naive: wide normal values, 20 of 200, one variance": {
         "share": (0.1, 0.1), "within": None, "wide": True, "normal": 200, "pooled": True
     },
+    "wide rectified normal values, 20 of 200, one class": {
+        "share": (0.1, 0.1), "within": None, "wide": True, "normal": 200, "rectified": True
+    },
 }  # fmt: skip
 
 
@@ -145,6 +148,8 @@ def widen(rng: np.random.Generator, data: dict[str, np.ndarray], group: np.ndarr
     values, label = data["values"], data["label"]
     if "normal" in how:
         drawn, centre = rng.normal(size=values.shape), np.zeros_like(values)
+        if "rectified" in how:
+            drawn, centre = np.maximum(drawn, 0), centre + (2 * np.pi) ** -0.5
     elif how["within"] is None:
         drawn, centre = values[rng.integers(len(values), size=len(values))], values.mean(axis=0)
     else:
