@@ -90,7 +90,8 @@ def test_adjusted_by_hand(data: st.DataObject) -> None:
         assert "no error in either" in repr(ratio)
     else:
         assert ratio.value == pytest.approx(min(a, b) / max(a, b))
-        assert (gap.highest, gap.lowest) == (("a", "b") if a >= b else ("b", "a"))
+        if a != pytest.approx(b):  # equal ones are in the order of rounding
+            assert (gap.highest, gap.lowest) == (("a", "b") if a >= b else ("b", "a"))
     json.dumps(outcomes.to_dict(), allow_nan=False)
 
 

