@@ -133,7 +133,8 @@ class PatternReport:
     def table(self) -> tuple[PatternRow, ...]:
         """One `PatternRow` per pattern, and for noise where there is any."""
         common: dict[int, list[str]] = {}
-        for row in sorted([*self.enrichment, *self.shifts], key=lambda row: (row.q, row.p)):
+        tests: list[Enrichment | Shift] = [*self.enrichment, *self.shifts]
+        for row in sorted(tests, key=lambda row: (row.q, row.p)):
             if row.q <= self.alpha and (isinstance(row, Shift) or row.share > row.overall):
                 common.setdefault(row.pattern, []).append(_told(row))
         rows = []
