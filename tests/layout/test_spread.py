@@ -8,12 +8,11 @@ from scipy.stats import spearmanr
 
 import topomap as tm
 from topomap.layout import Spread
-from topomap.layout.spread import Stage, few, fill
+from topomap.layout.spread import few
 from topomap.layout.spread.cover import Cover
 from topomap.layout.spread.few import best_of
-from topomap.layout.spread.graph import affinities, calibrate, components
+from topomap.layout.spread.graph import both_ways, components
 from topomap.layout.spread.ground import Ground
-from topomap.layout.spread.polish import polish
 from topomap.layout.spread.relax import relax
 
 
@@ -115,19 +114,6 @@ def test_a_chain_keeps_what_it_starts_from():
     assert np.median(corner) < 0.45  # of a square of side 2; unrelated places are about 1 apart
 
 
-def test_affinities_have_the_perplexity():
-    values, _ = sheet()
-    indices, distances = tm.correlate(values).neighbors(90)
-    weights = calibrate(distances, 30)
-    np.testing.assert_allclose(np.exp(-(weights * np.log(np.maximum(weights, 1e-300))).sum(axis=1)), 30, rtol=1e-6)
-    assert (np.diff(weights, axis=1) <= 0).all()
-    graph = affinities(indices, distances, 30)
-    assert abs(graph - graph.T).max() < 1e-12
-    assert graph.sum() == pytest.approx(len(values.T))
-    flat = affinities(indices, np.ones_like(distances), 30)
-    np.testing.assert_allclose(flat.data.max(), 1 / 90)
-
-
 def test_components_are_those_of_the_singular_values():
     values, _ = sheet(side=8)
     similarity = tm.correlate(values)
@@ -137,31 +123,6 @@ def test_components_are_those_of_the_singular_values():
     np.testing.assert_allclose(np.linalg.norm(found, axis=0), expected, rtol=1e-3)
     absolute = components(tm.correlate(values, absolute=True), 5)
     assert absolute.shape == (64, 5) and np.isfinite(absolute).all()
-
-
-def energy(places, anchor, rows, local, stage):
-    """The sum that swaps maximise, written out over all pairs."""
-    rows = rows.astype(float)
-    away = stage.hold * np.pi / len(places) * ((places - anchor) ** 2).sum()
-    squares = ((places[:, None] - places) ** 2).sum(-1) / stage.reach**2
-    kernel = np.where(squares < 1, (1 - squares) ** 3, 0)
-    np.fill_diagonal(kernel, 0)
-    return (kernel * (rows @ rows.T) + stage.weight * local.toarray() / (1 + squares)).sum() / 2 - away
-
-
-def test_cold_swaps_raise_the_sum_they_maximise_and_keep_a_permutation():
-    values, _ = sheet(side=10)
-    similarity = tm.correlate(values)
-    ground = Ground("disc", 100)
-    indices, distances = similarity.neighbors(30)
-    local, rows = affinities(indices[:, :15], distances[:, :15], 10), fill.likeness(components(similarity, 16))
-    stage = Stage(4, 20, 5, 60, 13, 1e-9, 1e-9)
-    places, anchor = np.random.default_rng(0).permutation(ground.sites), ground.start(components(similarity, 2))
-    before = energy(places, anchor, rows, local, stage)
-    seed = np.array([7], dtype=np.uint64)
-    after = fill.exchange(places, anchor, rows, local, indices[:, :10].copy(), stage, seed)
-    assert sorted(map(tuple, after)) == sorted(map(tuple, places))
-    assert energy(after, anchor, rows, local, stage) > before + 0.3 * abs(before)
 
 
 def test_of_a_small_layer_the_best_arrangement_is_kept():
@@ -188,24 +149,6 @@ def test_no_exchange_of_two_betters_a_very_small_layer(n):
             score = few.kept(similar, few._near(layout.positions[order]))
             best = score if best is None else best
             assert score <= best + 1e-12
-
-
-@pytest.mark.parametrize("m", [90, 255])
-def test_polishing_keeps_more_neighbours_on_the_same_places(m):
-    values, _ = sheet()
-    similarity = tm.correlate(values)
-    rng = np.random.default_rng(0)
-    points = tm.embed(similarity, "tsne+spread").positions * np.sqrt(256 / np.pi)
-    points = points + 0.2 * rng.normal(size=points.shape)
-    points[rng.permutation(256)[:40]] = points[rng.permutation(256)[:40]] + 1e-6  # some end where others are
-    indices, _ = similarity.neighbors(m)
-    polished = polish(points, indices, np.array([7], dtype=np.uint64))
-    assert sorted(map(tuple, polished)) == sorted(map(tuple, points))
-    before, after = (tm.measure_layout(tm.Layout(p), similarity, progress=False) for p in (points, polished))
-    assert after.knn > before.knn + 0.02
-    assert after.trustworthiness + after.continuity > before.trustworthiness + before.continuity
-    again = polish(points, indices, np.array([7], dtype=np.uint64))
-    np.testing.assert_array_equal(polished, again)
 
 
 @pytest.mark.parametrize("spare", [0, 30])
@@ -268,10 +211,10 @@ def test_even_layouts_of_neurons_that_share_places():
 def test_relaxing_keeps_room_and_the_leash():
     values, _ = sheet(side=14)
     similarity = tm.correlate(values)
-    indices, distances = similarity.neighbors(15)
+    indices, _ = similarity.neighbors(10)
     ground = Ground("disc", 196)
     home = Cover(ground).settle(ground.start(components(similarity, 2)), 10)
-    points = relax(home, ground, affinities(indices, distances, 10), 0.5, 0.75)
+    points = relax(home, ground, both_ways(indices), 0.5, 0.75)
     away = np.linalg.norm(points - home, axis=1)
     assert away.mean() > 0.1
     assert away.max() <= 0.5 + 1e-9
@@ -305,7 +248,7 @@ def test_regions_that_cannot_be_filled_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("parameters", "message"), [({"perplexity": 0.2}, "perplexity must be at least 1"), ({"n_steps": -1}, "n_steps")]
+    ("parameters", "message"), [({"n_neighbors": 0}, "n_neighbors must be at least 1"), ({"n_steps": -1}, "n_steps")]
 )
 def test_parameters_out_of_range_are_refused(parameters, message):
     with pytest.raises(ValueError, match=message):

@@ -31,7 +31,7 @@ _LEARNT, _WATCHED = 20_000, 2_000
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """One training of the demo: on how many inputs, its run over unseen ones, its film, and what that shows in numbers."""
+    """One training of the demo: on how many inputs, its run over unseen ones, its film, and what that shows."""
 
     run: Run
     n_learnt: int

@@ -78,7 +78,7 @@ def settle(
     name
         Of the progress bar.
     """
-    from topomap.layout.spread.graph import calibrate
+    from topomap.layout.perplexity import calibrate
 
     perplexity = max(1.0, min(perplexity, _SHARE * len(places)))
     k = min(len(places), max(1, int(3 * perplexity)))

@@ -1,8 +1,7 @@
 """The filled layout: neurons spread evenly over a region, similar ones kept together.
 
-An incompressible fluid of neurons (`fill.flow` on the `ground`) settles evenly (`cover`); then neurons exchange their
-places (`fill.exchange`) and give way to attraction around them (`relax`), in three rounds, and trade what keeps more
-neighbours (`polish`).
+An incompressible fluid of neurons (`fill.flow` on the `ground`) settles evenly (`cover`); then, in rounds, neurons
+exchange their places (`exchange`) and give way to attraction around them (`relax`).
 """
 
 from __future__ import annotations
@@ -24,36 +23,48 @@ if TYPE_CHECKING:
 Points = NDArray[np.float64]
 
 
-class Stage(NamedTuple):
-    """Swaps: their reach in spacings, weights of affinities and of the anchor, sweeps, near sites, temperatures."""
+class Round(NamedTuple):
+    """Exchanges, then relaxation.
 
-    reach: float
-    weight: float
-    hold: float
-    sweeps: int
-    near: int
+    Parameters
+    ----------
+    hot, cold, sweeps
+        Temperatures of the exchanges, first and last, in mean ranks, and the number of sweeps between them.
+    leash
+        How far neurons may then go from their places, in spacings.
+    room
+        How much room they keep, in spacings.
+    gap
+        Radius of an empty circle that relaxation may leave, in spacings; 0 where neurons settle evenly afterwards.
+    """
+
     hot: float
     cold: float
-
-
-class Round(NamedTuple):
-    """Swaps, then relaxation: how far neurons may go from their places, and how much room they keep, in spacings."""
-
-    stages: tuple[Stage, ...]
+    sweeps: int
     leash: float
     room: float
+    gap: float
 
-
-_COARSE, _FINE = Stage(8, 20, 40, 200, 37, 0.1, 0.01), Stage(3, 20, 20, 300, 13, 0.5, 0.01)
 
 #: What the relaxation of one round disturbs, the next mends.
-ROUNDS = (Round((_COARSE, _FINE), 0.6, 0.7), Round((_FINE,), 0.6, 0.7), Round((_FINE,), 0.6, 0.72))
+ROUNDS = (
+    Round(2, 0.1, 450, 0.6, 0.72, 0),
+    Round(1, 0.1, 450, 0.6, 0.72, 0),
+    Round(1, 0.1, 450, 0.6, 0.76, 1.11),
+    Round(0.2, 0.02, 60, 0.2, 0.76, 1.09),
+)
+
+#: Temperatures and sweeps of the last exchange.
+_LAST = (0.2, 0.02, 60)
+
+#: More neurons than this take fewer sweeps, by this power of how many times more.
+_MANY, _FEWER = 2_048, 0.3
+
+#: Length scale at which the fluid comes to rest, in spacings.
+_FINEST = 3
 
 #: Steps in which neurons settle evenly after the fluid, and between rounds.
 _SETTLE, _AGAIN = 10, 4
-
-#: Radius of an empty circle, in spacings, that the last relaxation may leave.
-_GAP = 1.11
 
 #: How far the seed moves where neurons start, in spacings.
 _JITTER = 0.3
@@ -61,8 +72,11 @@ _JITTER = 0.3
 #: Layers of fewer neurons than this are arranged so many times, and the best arrangement is kept.
 _FEW, _TRIES = 200, 8
 
-#: Principal components that stand for a neuron in the swaps.
-_COMPONENTS = 16
+#: Neighbours that an arrangement should keep, and that attract a neuron when it relaxes.
+_K = 10
+
+#: Neighbours whose ranks are known, and principal components that tell the other ranks, where neurons are many.
+_KNOWN, _COMPONENTS = 90, 32
 
 
 @dataclass(frozen=True)
@@ -70,24 +84,28 @@ class Spread:
     """A layout that fills its region evenly and keeps similar neurons together.
 
     Every neuron takes one unit of area. Attraction between neighbours, at a length scale that shrinks from twice the
-    region's side to one spacing, moves neurons like a fluid that a pressure (one Poisson solve per iteration) keeps
-    from being compressed. They settle where each is at the centre of what is nearest to it, then exchange places
-    wherever that puts similar neurons closer, and relax: they give way to attraction around their places, as far as no
-    two are crowded and no gap opens. Two more rounds of exchanges and relaxation start from there. A layer of fewer
-    than 200 neurons goes through them eight times, and the arrangement that keeps most neighbours is taken. At last
-    neurons trade the places they ended at wherever that raises trustworthiness, continuity and kNN preservation
-    (by all ranks up to 1,024 neurons, by the nearest 90 above; below 30 until no trade helps).
+    region's side to three spacings, moves neurons like a fluid that a pressure (one Poisson solve per iteration) keeps
+    from being compressed. They settle where each is at the centre of what is nearest to it. Then, four times over, they
+    exchange places wherever the ranks of their neighbours agree better, and relax: they give way to attraction around
+    their places, as far as no two are crowded and no gap opens. Exchanges between the places they ended at come last.
+    A layer of fewer than 200 neurons goes through all this eight times from where the fluid left it, and the
+    arrangement is taken that keeps most neighbours; below 30 neurons all exchanges of two are then tried.
 
-    The attraction is that of t-SNE (van der Maaten and Hinton 2008) with the affinities of `perplexity`. The exchange
-    maximises ``h(r) F_i . F_j + 20 P'_ij / (1 + r^2 / R^2)`` over pairs of neurons at distance r, where
-    ``h(r) = (1 - r^2 / R^2)^3`` within the reach R of 8, then 3, spacings, F are unit rows of 16 principal components
-    and P' affinities of perplexity 10; less ``40 pi d^2 / n`` (then 20), d being a neuron's way from where the fluid
-    left it, which keeps layouts of resampled inputs alike. The seed moves where neurons start, and draws the exchanges.
+    In the fluid a neighbour attracts as in t-SNE, ``w_ij / (1 + r^2 / s^2)`` at the distance r and length scale s; the
+    weight is 2 where each is a nearest neighbour of the other, and 1 where only one is. The exchanges lower, by
+    simulated annealing, ``sum max(rank_ij - k, 0) + 0.9 n^0.1 sum max(rank'_ij - k, 0)``, ``k = 10``: first over
+    neighbours in the plane, by their ranks among the features, then over neighbours among the features, by their ranks
+    in the plane. These sums are what trustworthiness and continuity lack of 1 (Venna, Kaski 2006, doi
+    10.1016/j.neunet.2006.05.014); each neighbour kept counts ``5.4 n^0.6`` against them. In the plane the rank at r
+    spacings is taken to be ``pi r^2``; among the features ranks are those of all pairs up to 8,192 neurons, and above
+    are known for the 90 nearest and estimated from 32 principal components beyond.
+
+    The seed moves where neurons start, and draws the exchanges.
 
     Parameters
     ----------
-    perplexity
-        Effective number of neighbours that attract a neuron.
+    n_neighbors
+        Neighbours that attract a neuron in the fluid.
     n_steps
         Iterations of the fluid.
     region
@@ -98,7 +116,7 @@ class Spread:
     Raises
     ------
     ValueError
-        When called, if `perplexity` is below 1, `n_steps` is negative, or the region is none that can be filled.
+        When called, if `n_neighbors` is below 1, `n_steps` is negative, or the region is none that can be filled.
 
     References
     ----------
@@ -113,61 +131,63 @@ class Spread:
     >>> import numpy as np
     >>> import topomap as tm
     >>> values = np.random.default_rng(0).normal(size=(50, 30))
-    >>> tm.embed(tm.correlate(values), Spread(perplexity=10))
+    >>> tm.embed(tm.correlate(values), Spread(n_neighbors=10))
     Layout(spread: 30 neurons in a disc, seed 0)
     """
 
-    perplexity: float = 30
-    n_steps: int = 300
+    n_neighbors: int = 30
+    n_steps: int = 150
     region: str | Region | None = None
     spare: int = 0
 
     def __call__(self, similarity: Similarity, init: Points | None, rng: np.random.Generator) -> Points:
         """Return positions in the unit frame, shape ``(n_neurons, 2)``."""
         from topomap.layout.spread.cover import Cover
+        from topomap.layout.spread.exchange import Heat, exchange
         from topomap.layout.spread.few import VERY_FEW, best_of, exchanged
-        from topomap.layout.spread.fill import exchange, flow, likeness
-        from topomap.layout.spread.graph import affinities, components
-        from topomap.layout.spread.polish import EXACT, polish
+        from topomap.layout.spread.fill import flow
+        from topomap.layout.spread.graph import both_ways, by_block, components
+        from topomap.layout.spread.ranks import EXACT, penalties
         from topomap.layout.spread.relax import relax
 
-        at_least("perplexity", self.perplexity, 1)
+        at_least("n_neighbors", self.n_neighbors, 1)
         at_least("n_steps", self.n_steps, 0)
         n = similarity.n_neurons
+        k = min(_K, n // 2)
         ground = self._ground(n)
         cover = Cover(ground)
-        indices, distances = similarity.neighbors(n - 1 if n <= EXACT else min(int(3 * self.perplexity), n - 1))
-        attracted = min(int(3 * self.perplexity), n - 1)
-        pull = affinities(indices[:, :attracted], distances[:, :attracted], self.perplexity)
-        near = min(15, n - 1)
-        local = affinities(indices[:, :near], distances[:, :near], 10)
-        choices = np.ascontiguousarray(indices[:, : min(10, n - 1)])
-        scores = components(similarity, _COMPONENTS)
-        rows = likeness(scores)
+        wanted = max(k, min(self.n_neighbors, n - 1), 0 if n <= EXACT else _KNOWN)
+        indices, _ = similarity.neighbors(wanted)
+        scores = components(similarity, 2 if n <= EXACT else _COMPONENTS)
+        pull = both_ways(indices[:, : self.n_neighbors])
         tries = _TRIES if n < _FEW else 1
-        total = self.n_steps + tries * sum(stage.sweeps for each in ROUNDS for stage in each.stages)
+        share = min(1.0, (_MANY / n) ** _FEWER)
+        heats = [Heat(each[0], each[1], max(1, round(share * each[2]))) for each in (*ROUNDS, _LAST)]
+        total = self.n_steps + tries * sum(heat.sweeps for heat in heats[:-1]) + heats[-1].sweeps
         with tqdm(total=total, desc="spread", disable=None, leave=False, delay=1) as bar:
             # neighbours attract each other from wherever they start; what a chain starts from is kept: the fluid then
             # only rearranges within an eighth of the region
             points = ground.start(scores[:, :2] if init is None else init)
             points += rng.normal(scale=_JITTER if init is None else 0, size=points.shape)
             widest = np.sqrt(n) * (2 if init is None else 1 / 8)
-            flow(points, ground, pull, np.geomspace(max(widest, 1), 1, self.n_steps), bar)
-            settled = cover.settle(points, _SETTLE)
-            seed = np.array([rng.integers(1, 2**63)], dtype=np.uint64)
+            flow(points, ground, pull, np.geomspace(max(widest, _FINEST), _FINEST, self.n_steps), bar)
+            # numbered by where they lie, neurons that are looked up together lie together in memory
+            order = by_block(points)
+            number = np.argsort(order)
+            settled = cover.settle(points[order], _SETTLE)
+            friends = number[indices[order, :k]]
+            costs = penalties(similarity, indices, scores, order, k)
+            local = both_ways(friends)
             found = []
             for _ in range(tries):
                 points = settled
-                for each in ROUNDS:
-                    if each is not ROUNDS[0]:
-                        points = cover.settle(points, _AGAIN)
-                    for stage in each.stages:
-                        points = exchange(points, settled, rows, local, choices, stage, seed)
-                        bar.update(stage.sweeps)
-                    home = points
+                for each, heat in zip(ROUNDS, heats, strict=False):
+                    home = exchange(points, friends, costs, heat, int(rng.integers(2**63)), bar)
                     points = relax(home, ground, local, each.leash, each.room)
-                found.append(cover.mend(points, home, _GAP))
-            points = polish(best_of(found, similarity), indices, seed)
+                    points = cover.mend(points, home, each.gap) if each.gap else cover.settle(points, _AGAIN)
+                found.append(points)
+            points = best_of([each[number] for each in found], similarity)
+            points = exchange(points[order], friends, costs, heats[-1], int(rng.integers(2**63)), bar)[number]
         return (exchanged(points, similarity) if n < VERY_FEW else points) / ground.half
 
     def spare_positions(self, n_live: int) -> Points:

@@ -1,16 +1,14 @@
-"""What pulls neurons together: t-SNE affinities on the graph of nearest neighbours, and principal components."""
+"""Where neurons start, and what pulls them together: principal components and the graph of nearest neighbours."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from topomap._compute import Float, in_threads
-from topomap.layout.spread.kernels import compiled
+from topomap._compute import Float
 
 if TYPE_CHECKING:
     from topomap.similarity import Similarity
@@ -20,75 +18,25 @@ Points = NDArray[np.float64]
 #: Neurons whose similarities stand for a neuron where there are no features.
 _LANDMARKS = 4096
 
+#: Side of the blocks of the plane by which neurons are numbered, in spacings.
+_BLOCK = 6.0
 
-def affinities(indices: NDArray[np.int64], distances: NDArray[Any], perplexity: float) -> sparse.csr_array:
-    """Symmetric affinities whose rows sum to about 1 (van der Maaten and Hinton 2008, equations 1 and 2).
 
-    Parameters
-    ----------
-    indices, distances
-        Nearest neighbours, shape ``(n, k)``, nearest first.
-    perplexity
-        As for `calibrate`.
-
-    Returns
-    -------
-    csr_array
-        ``(P + P.T) / 2``, shape ``(n, n)``.
-    """
-    n, k = indices.shape
-    starts = np.arange(0, n * k + 1, k, dtype=np.int32 if n * k < 2**31 else np.int64)
-    halves = calibrate(distances, perplexity).ravel() / 2
-    directed = sparse.csr_array((halves, indices.astype(np.int32).ravel(), starts), shape=(n, n))
+def both_ways(neighbors: NDArray[Any]) -> sparse.csr_array:
+    """Join each with its neighbours, shape ``(n, k)``: weight 2 where each is the other's neighbour, else 1."""
+    n, k = neighbors.shape
+    starts = np.arange(0, n * k + 1, k, dtype=np.int64)
+    directed = sparse.csr_array((np.ones(n * k, np.float32), neighbors.astype(np.int64).ravel(), starts), shape=(n, n))
     both = sparse.csr_array(directed + directed.T)
     both.sort_indices()
+    both.indices, both.indptr = both.indices.astype(np.int32), both.indptr.astype(np.int64)
     return both
 
 
-def calibrate(distances: NDArray[Any], perplexity: float) -> Points:
-    """Return each row's weights ``exp(-beta d^2)``, summing to 1, beta such that they have the perplexity.
-
-    Parameters
-    ----------
-    distances
-        To the nearest neighbours, shape ``(n, k)``, nearest first.
-    perplexity
-        Effective number of neighbours of each neuron; at most nine tenths of ``k``.
-    """
-    target = np.log(max(1.0, min(perplexity, 0.9 * distances.shape[1])))
-    weights = np.empty(distances.shape)
-    in_threads(partial(_calibrate, distances, target, weights), len(distances))
-    return weights
-
-
-@compiled
-def _calibrate(distances: NDArray[Any], target: float, weights: Points, start: int, stop: int) -> None:
-    n_neighbors = distances.shape[1]
-    squares = np.empty(n_neighbors)
-    for i in range(start, stop):
-        mean, nearest = 0.0, float(distances[i, 0])
-        for j in range(n_neighbors):
-            far = float(distances[i, j])
-            squares[j] = (far - nearest) * (far + nearest)  # 0 where equal, however products are rounded
-            mean += squares[j] / n_neighbors
-        # where all neighbours are equally far no precision gives the perplexity, and any gives equal weights
-        beta = 1 / max(mean, 1e-12)
-        low, high, total = 0.0, -1.0, 1.0
-        for _ in range(50):
-            total, weighted = 0.0, 0.0
-            for j in range(n_neighbors):
-                weight = np.exp(-beta * squares[j])
-                weights[i, j] = weight
-                total += weight
-                weighted += weight * squares[j]
-            entropy = np.log(total) + beta * weighted / total
-            if entropy > target:
-                low = beta
-            else:
-                high = beta
-            beta = min(2 * beta, 1e30) if high < 0 else (low + high) / 2
-        for j in range(n_neighbors):
-            weights[i, j] /= total
+def by_block(points: Points) -> NDArray[np.int64]:
+    """Return the order of points by the blocks of the plane they lie in."""
+    block = np.floor(points / _BLOCK)
+    return np.lexsort((points[:, 0], points[:, 1], block[:, 0], block[:, 1]))
 
 
 def components(similarity: Similarity, n_components: int) -> Points:

@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from topomap.layout.spread import kernels
-from topomap.layout.spread.fill import attract, edges
+from topomap.layout.spread.fill import attract
 
 if TYPE_CHECKING:
     from topomap.layout.spread.ground import Ground
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Points = NDArray[np.float64]
 
 #: Steps, and the share of the attraction that the first and the last of them take.
-_STEPS, _FIRST, _LAST = 80, 0.3, 0.03
+_STEPS, _FIRST, _LAST = 80, 0.6, 0.03
 
 #: Times that crowded pairs are parted in each step.
 _TIMES = 4
@@ -34,7 +34,7 @@ def relax(home: Points, ground: Ground, pull: sparse.csr_array, leash: float, ro
     ground
         What they lie on.
     pull
-        Affinities.
+        Weights of neighbours, shape ``(n, n)``.
     leash
         How far a neuron may go from its site, in spacings.
     room
@@ -47,14 +47,13 @@ def relax(home: Points, ground: Ground, pull: sparse.csr_array, leash: float, ro
     n = len(home)
     points = home.copy()
     drawn = np.empty_like(points)
-    towards = edges(pull)
     pairs = cKDTree(home).query_pairs(2 * leash + room, output_type="ndarray")
     close = sparse.csr_array((np.ones(len(pairs), dtype=np.int8), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     close.sort_indices()  # one order of parting
     start, other = close.indptr.astype(np.int64), close.indices.astype(np.int32)
     slide = ground.along_border(home)
     for share in np.linspace(_FIRST, _LAST, _STEPS):
-        attract(points, towards, 1.0, drawn)
+        attract(points, pull, 1.0, drawn)
         points += share * drawn
         kernels.part(points, start, other, room, _TIMES)
         away = points - home

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from scipy.stats import rankdata, spearmanr
+
+import topomap as tm
+from topomap import _compute
+from topomap.layout.spread import ranks
+from topomap.layout.spread.graph import components
+from topomap.layout.spread.ranks import penalties, penalty
+
+
+@pytest.fixture(scope="module")
+def similarity():
+    rng = np.random.default_rng(0)
+    return tm.correlate(rng.normal(size=(80, 6)) @ rng.normal(size=(6, 240)) + 0.5 * rng.normal(size=(80, 240)))
+
+
+def expected(similarity, k, bonus):
+    """Penalties written out: the mean of both ranks' excess over k, a rank of k at most gaining the bonus."""
+    distance = similarity.distance().astype(float)
+    np.fill_diagonal(distance, -1)
+    rank = rankdata(distance, axis=1, method="ordinal") - 1
+    excess = np.where(rank > k, rank - k, -bonus)
+    return (excess + excess.T) / 2
+
+
+def test_penalties_are_the_excess_of_ranks(similarity):
+    order = np.random.default_rng(1).permutation(240)
+    costs = penalties(similarity, similarity.neighbors(40)[0], np.zeros((240, 2)), order, 10)
+    oracle = expected(similarity, 10, float(costs.bonus))[np.ix_(order, order)]
+    off = ~np.eye(240, dtype=bool)
+    # beyond the 40 nearest, neurons whose distances fall into one bin of 4,096 are ranked by number
+    assert np.abs(costs.matrix - oracle)[off].max() <= 5
+    assert np.abs(costs.matrix - oracle)[off].mean() < 0.5
+    both = (oracle < 0) & off
+    assert both.sum() > 240 * 5
+    np.testing.assert_allclose(costs.matrix[both], oracle[both], atol=1)  # rounded to whole numbers
+    np.testing.assert_array_equal(costs.matrix, costs.matrix.T)
+
+
+def test_the_number_of_threads_changes_no_penalty(similarity, monkeypatch):
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr(_compute, "n_threads", lambda threads=threads: threads)
+        found.append(penalties(similarity, similarity.neighbors(20)[0], np.zeros((240, 2)), np.arange(240), 10).matrix)
+    np.testing.assert_array_equal(*found)
+
+
+def test_estimated_penalties_are_exact_among_the_nearest_and_like_the_others(similarity, monkeypatch):
+    indices = similarity.neighbors(40)[0]
+    order = np.random.default_rng(1).permutation(240)
+    monkeypatch.setattr(ranks, "EXACT", 100)
+    costs = penalties(similarity, indices, components(similarity, 16), order, 10)
+    assert costs.matrix.size == 0
+    oracle = expected(similarity, 10, float(costs.bonus))[np.ix_(order, order)]
+    found = np.array([[penalty(*costs, i, j) for j in range(240)] for i in range(240)])
+    off = ~np.eye(240, dtype=bool)
+    number = np.argsort(order)
+    known = np.zeros((240, 240), dtype=bool)
+    np.put_along_axis(known, number[indices[order]], True, axis=1)
+    known &= known.T
+    np.testing.assert_allclose(found[known], oracle[known], atol=1e-3)
+    assert spearmanr(found[off], oracle[off]).statistic > 0.9
+
+
+def test_of_identical_neurons_every_rank_is_taken_once():
+    similarity = tm.Similarity(None, "pearson", np.zeros(50, dtype=bool), given=np.ones((50, 50), dtype=np.float32))
+    costs = penalties(similarity, similarity.neighbors(10)[0], np.zeros((50, 2)), np.arange(50), 10)
+    assert costs.matrix.min() == -int(costs.bonus)
+    assert costs.matrix[~np.eye(50, dtype=bool)].max() <= 39

@@ -1,0 +1,209 @@
+"""Neurons exchange places wherever the ranks of their neighbours then agree better: simulated annealing."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from topomap._compute import n_threads
+from topomap.layout.spread.graph import both_ways
+from topomap.layout.spread.kernels import compiled
+from topomap.layout.spread.ranks import Penalties, penalty
+
+Points = NDArray[np.float64]
+Index = NDArray[np.int64]
+Array = NDArray[Any]
+
+#: Weight of continuity against trustworthiness: this multiple of this power of n.
+_CONTINUITY, _POWER = 0.9, 0.1
+
+#: Places around that of a similar neuron of which one is tried, its own among them.
+_NEAR = 13
+
+#: Parts of a sweep: exchanges are weighed against the state at the part's beginning, then carried out.
+_PARTS = 8
+
+#: From this number of neurons on threads weigh the exchanges of a part: fewer are done before a thread has started.
+_THREADED = 4_096
+
+
+class Heat(NamedTuple):
+    """Temperatures of an exchange, first and last, in mean ranks (n / 2), and the number of sweeps between them."""
+
+    hot: float
+    cold: float
+    sweeps: int
+
+
+def exchange(points: Points, friends: Index, costs: Penalties, heat: Heat, seed: int, bar: Any = None) -> Points:
+    """Run sweeps of exchanges between neurons, the first on the first place; return where each ends.
+
+    The sum of two penalties is lowered: of pairs that are neighbours in the plane, by their ranks among the features
+    (`Penalties`), and of pairs that are neighbours among the features, by their ranks in the plane. There neurons lie
+    evenly: as many as a circle has area, in spacings, are nearer than its radius.
+
+    A neuron is put beside one it resembles, and who was there takes its place: always where that lowers the sum, else
+    with the probability that the temperature gives it (Metropolis et al. 1953, doi 10.1063/1.1699114). The exchanges of
+    a part of a sweep are weighed independently of each other, each with random numbers of its own: the result does
+    not depend on the number of threads.
+
+    Parameters
+    ----------
+    points
+        Places, in spacings, shape ``(n, 2)``.
+    friends
+        The k nearest neighbours of each neuron among the features, nearest first, shape ``(n, k)``.
+    costs
+        Penalties of pairs.
+    heat
+        Temperatures and sweeps.
+    seed
+        Of the random numbers.
+    bar
+        Progress bar, moved on by every sweep.
+    """
+    n, k = friends.shape
+    near = cKDTree(points).query(points, k=np.arange(1, min(max(_NEAR, k + 1), n) + 1))[1].astype(np.int32)
+    close, alike = both_ways(near[:, 1 : k + 1]), both_ways(friends)
+    place_of, at = np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int32)
+    order, wish, moved = np.arange(n, dtype=np.int32), np.empty(n, dtype=np.int32), np.zeros(n, dtype=np.int64)
+    state = (points.astype(np.float32), np.ascontiguousarray(near[:, :_NEAR]), friends.astype(np.int32), place_of, at)
+    graphs = (close.indptr, close.indices, close.data, alike.indptr, alike.indices, alike.data)
+    bounds = np.linspace(0, n, min(_PARTS, n) + 1).astype(np.int64)
+    heats = np.geomspace(heat.hot, heat.cold, heat.sweeps) * n / 2
+    weight = _CONTINUITY * n**_POWER
+    threads = n_threads() if n >= _THREADED else 1
+    numbers = np.random.default_rng(seed).integers(2**63, size=(heat.sweeps, len(bounds)), dtype=np.uint64)
+    if threads == 1:
+        for start in range(0, heat.sweeps, 50):
+            stop = start + 50
+            some = heats[start:stop], numbers[start:stop]
+            _sweeps(order, wish, moved, bounds, *state, *graphs, *costs, weight, *some, start)
+            if bar is not None:
+                bar.update(min(stop, heat.sweeps) - start)
+        return np.asarray(points[place_of])
+    with ThreadPoolExecutor(threads) as pool:
+        for sweep, (temperature, (first, *others)) in enumerate(zip(heats, numbers, strict=True)):
+            _shuffle(order, first)
+            for part, number in enumerate(others):
+                low, high = bounds[part], bounds[part + 1]
+                cuts = np.linspace(low, high, threads + 1).astype(np.int64)
+                jobs = [
+                    pool.submit(_weigh, order, wish, *state, *graphs, *costs, weight, temperature, number, *cut)
+                    for cut in pairwise(cuts)
+                ]
+                for job in jobs:
+                    job.result()
+                _carry_out(order, wish, place_of, at, moved, sweep * len(bounds) + part + 1, low, high)
+            if bar is not None:
+                bar.update()
+    return np.asarray(points[place_of])
+
+
+@compiled
+def _mixed(number: Any) -> Any:
+    """Return the next of a chain of random numbers (SplitMix64: Steele, Lea, Flood 2014)."""
+    x = np.uint64(number) + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@compiled
+def _shuffle(order: Array, number: Any) -> None:
+    x = number
+    for i in range(len(order) - 1, 0, -1):
+        x = _mixed(x)
+        j = np.int64(x % np.uint64(i + 1))
+        order[i], order[j] = order[j], order[i]
+
+
+@compiled
+def _beyond(points: Array, place: int, other: int, most: float, k: float) -> float:
+    """By how much the rank of one place among the neighbours of another exceeds k, from its distance."""
+    gx, gy = points[place, 0] - points[other, 0], points[place, 1] - points[other, 1]
+    return max(min(np.float32(np.pi) * (gx * gx + gy * gy), most) - k, np.float32(0))  # type: ignore[no-any-return]
+
+
+@compiled
+def _weigh(
+    order: Array, wish: Array, points: Array, near: Array, friends: Array, place_of: Array, at: Array,
+    close_start: Array, close: Array, close_weight: Array, alike_start: Array, alike: Array, alike_weight: Array,
+    matrix: Array, rows: Array, mean: Array, width: Array, known: Array, rank: Array, k: float, bonus: float,
+    continuity: float, temperature: float, number: Any, start: int, stop: int,
+) -> None:  # fmt: skip
+    """Find where neurons of a stretch of the order would go, -1 if nowhere; no neuron moves."""
+    n = np.float32(len(points))
+    for i in range(start, stop):
+        a = order[i]
+        x = _mixed(number + np.uint64(a))
+        friend = friends[a, np.int64(x % np.uint64(friends.shape[1]))]
+        x = _mixed(x)
+        there = near[place_of[friend], np.int64(x % np.uint64(near.shape[1]))]
+        here, b = place_of[a], at[there]
+        wish[i] = -1
+        if a == b:
+            continue
+        change = np.float32(0)  # what is lost for a loss
+        for side in range(2):
+            place, sign = (here, np.float32(-1)) if side == 0 else (there, np.float32(1))
+            for e in range(close_start[place], close_start[place + 1]):
+                j = at[close[e]]
+                if j not in (a, b):
+                    change += sign * close_weight[e] * (
+                        penalty(matrix, rows, mean, width, known, rank, k, bonus, a, j)
+                        - penalty(matrix, rows, mean, width, known, rank, k, bonus, b, j)
+                    )  # fmt: skip
+        way = np.float32(0)
+        for side in range(2):
+            who, fellow, old, new = (a, b, here, there) if side == 0 else (b, a, there, here)
+            for e in range(alike_start[who], alike_start[who + 1]):
+                if alike[e] != fellow:
+                    p = place_of[alike[e]]
+                    way += alike_weight[e] * (_beyond(points, new, p, n, k) - _beyond(points, old, p, n, k))
+        change += np.float32(continuity) * way
+        if change <= 0 or np.float64(_mixed(x) >> np.uint64(11)) * 2.0**-53 < np.exp(-change / temperature):
+            wish[i] = there
+
+
+@compiled
+def _carry_out(
+    order: Array, wish: Array, place_of: Array, at: Array, moved: Array, part: int, start: int, stop: int
+) -> None:
+    """Exchange neurons as they wish, but those that moved in this part already."""
+    for i in range(start, stop):
+        there = wish[i]
+        if there < 0:
+            continue
+        a, b = order[i], at[there]
+        if moved[a] == part or moved[b] == part:
+            continue
+        moved[a], moved[b] = part, part
+        here = place_of[a]
+        place_of[a], place_of[b] = there, here
+        at[there], at[here] = a, b
+
+
+@compiled
+def _sweeps(
+    order: Array, wish: Array, moved: Array, bounds: Array, points: Array, near: Array, friends: Array,
+    place_of: Array, at: Array, close_start: Array, close: Array, close_weight: Array, alike_start: Array,
+    alike: Array, alike_weight: Array, matrix: Array, rows: Array, mean: Array, width: Array, known: Array,
+    rank: Array, k: float, bonus: float, continuity: float, heats: Array, numbers: Array, before: int,
+) -> None:  # fmt: skip
+    """Run whole sweeps, of which there were some `before`, in one thread."""
+    for sweep in range(len(heats)):
+        _shuffle(order, numbers[sweep, 0])
+        for part in range(len(bounds) - 1):
+            _weigh(
+                order, wish, points, near, friends, place_of, at, close_start, close, close_weight, alike_start, alike,
+                alike_weight, matrix, rows, mean, width, known, rank, k, bonus, continuity, heats[sweep],
+                numbers[sweep, part + 1], bounds[part], bounds[part + 1],
+            )  # fmt: skip
+            mark = (before + sweep) * len(bounds) + part + 1
+            _carry_out(order, wish, place_of, at, moved, mark, bounds[part], bounds[part + 1])
