@@ -145,7 +145,7 @@ def measure_stability(
     - everything for ``"random"``, which in turn is the same for all inputs: over them it does not move;
     - the start for ``"swarm"``, ``"graph"`` and ``"force"`` (uniform), and for ``"som"`` (cells, and the order of
       training);
-    - the start by a little noise, and the swaps that are tried, for ``"spread"``;
+    - the start by a little noise, and the exchanges that are tried, for ``"spread"``;
     - the pairs that are sampled for ``"umap"``, which starts from a spectral layout, and noise of 1e-8 on the principal
       components that ``"tsne"`` starts from: both are more alike over seeds than their places are sure;
     - nothing for ``"pca"``, ``"mds"`` and ``"som-batch"``.

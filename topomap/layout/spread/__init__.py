@@ -58,7 +58,7 @@ ROUNDS = (
 _LAST = (0.2, 0.02, 60)
 
 #: More neurons than this take fewer sweeps, by this power of how many times more.
-_MANY, _FEWER = 2_048, 0.3
+_MANY, _FEWER = 2_048, 0.4
 
 #: Length scale at which the fluid comes to rest, in spacings.
 _FINEST = 3
@@ -76,7 +76,7 @@ _FEW, _TRIES = 200, 8
 _K = 10
 
 #: Neighbours whose ranks are known, and principal components that tell the other ranks, where neurons are many.
-_KNOWN, _COMPONENTS = 90, 32
+_KNOWN, _COMPONENTS = 90, 16
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,10 @@ class Spread:
     simulated annealing, ``sum max(rank_ij - k, 0) + 0.9 n^0.1 sum max(rank'_ij - k, 0)``, ``k = 10``: first over
     neighbours in the plane, by their ranks among the features, then over neighbours among the features, by their ranks
     in the plane. These sums are what trustworthiness and continuity lack of 1 (Venna, Kaski 2006, doi
-    10.1016/j.neunet.2006.05.014); each neighbour kept counts ``5.4 n^0.6`` against them. In the plane the rank at r
-    spacings is taken to be ``pi r^2``; among the features ranks are those of all pairs up to 8,192 neurons, and above
-    are known for the 90 nearest and estimated from 32 principal components beyond.
+    10.1016/j.neunet.2006.05.014); each neighbour kept counts ``5.4 n^0.6`` against them (growing with
+    ``n^0.8`` above 2,048 neurons). In the plane the rank at r spacings is taken to be ``pi r^2``; among the features
+    ranks are those of all pairs up to 8,192 neurons, and above are known for the 90 nearest and estimated from 16
+    principal components beyond. No rank counts as more than 8,192.
 
     The seed moves where neurons start, and draws the exchanges.
 

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from topomap._compute import n_threads
 from topomap.layout.spread.graph import both_ways
 from topomap.layout.spread.kernels import compiled
-from topomap.layout.spread.ranks import Penalties, penalty
+from topomap.layout.spread.ranks import FAR, Penalties, estimate
 
 Points = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -28,12 +28,15 @@ _NEAR = 13
 #: Parts of a sweep: exchanges are weighed against the state at the part's beginning, then carried out.
 _PARTS = 8
 
+#: Stands for a penalty that is not known.
+_NONE = np.int16(-32_768)
+
 #: From this number of neurons on threads weigh the exchanges of a part: fewer are done before a thread has started.
 _THREADED = 4_096
 
 
 class Heat(NamedTuple):
-    """Temperatures of an exchange, first and last, in mean ranks (n / 2), and the number of sweeps between them."""
+    """Temperatures of an exchange, first and last, in mean ranks, and the number of sweeps between them."""
 
     hot: float
     cold: float
@@ -75,8 +78,9 @@ def exchange(points: Points, friends: Index, costs: Penalties, heat: Heat, seed:
     state = (points.astype(np.float32), np.ascontiguousarray(near[:, :_NEAR]), friends.astype(np.int32), place_of, at)
     graphs = (close.indptr, close.indices, close.data, alike.indptr, alike.indices, alike.data)
     bounds = np.linspace(0, n, min(_PARTS, n) + 1).astype(np.int64)
-    heats = np.geomspace(heat.hot, heat.cold, heat.sweeps) * n / 2
-    weight = _CONTINUITY * n**_POWER
+    most = min(n, FAR)
+    heats = np.geomspace(heat.hot, heat.cold, heat.sweeps) * most / 2
+    weight = _CONTINUITY * most**_POWER
     threads = n_threads() if n >= _THREADED else 1
     numbers = np.random.default_rng(seed).integers(2**63, size=(heat.sweeps, len(bounds)), dtype=np.uint64)
     if threads == 1:
@@ -134,11 +138,13 @@ def _beyond(points: Array, place: int, other: int, most: float, k: float) -> flo
 def _weigh(
     order: Array, wish: Array, points: Array, near: Array, friends: Array, place_of: Array, at: Array,
     close_start: Array, close: Array, close_weight: Array, alike_start: Array, alike: Array, alike_weight: Array,
-    matrix: Array, rows: Array, mean: Array, width: Array, known: Array, rank: Array, k: float, bonus: float,
-    continuity: float, temperature: float, number: Any, start: int, stop: int,
+    matrix: Array, known_start: Array, known_other: Array, known: Array, rows: Any, mean: Any, width: Any, k: float,
+    bonus: float, continuity: float, temperature: float, number: Any, start: int, stop: int,
 ) -> None:  # fmt: skip
     """Find where neurons of a stretch of the order would go, -1 if nowhere; no neuron moves."""
-    n = np.float32(len(points))
+    most = np.float32(min(len(points), FAR))
+    of_a = np.full(1 if rows is None else len(points), _NONE, dtype=np.int16)  # known penalties of pairs with a
+    of_b = of_a.copy()
     for i in range(start, stop):
         a = order[i]
         x = _mixed(number + np.uint64(a))
@@ -149,23 +155,36 @@ def _weigh(
         wish[i] = -1
         if a == b:
             continue
+        if rows is not None:
+            for e in range(known_start[a], known_start[a + 1]):
+                of_a[known_other[e]] = known[e]
+            for e in range(known_start[b], known_start[b + 1]):
+                of_b[known_other[e]] = known[e]
         change = np.float32(0)  # what is lost for a loss
         for side in range(2):
             place, sign = (here, np.float32(-1)) if side == 0 else (there, np.float32(1))
             for e in range(close_start[place], close_start[place + 1]):
                 j = at[close[e]]
-                if j not in (a, b):
-                    change += sign * close_weight[e] * (
-                        penalty(matrix, rows, mean, width, known, rank, k, bonus, a, j)
-                        - penalty(matrix, rows, mean, width, known, rank, k, bonus, b, j)
-                    )  # fmt: skip
+                if j in (a, b):
+                    continue
+                if rows is None:
+                    more = np.float32(matrix[a, j]) - np.float32(matrix[b, j])
+                else:
+                    more = np.float32(of_a[j] if of_a[j] != _NONE else estimate(rows, mean, width, k, bonus, a, j))
+                    more -= np.float32(of_b[j] if of_b[j] != _NONE else estimate(rows, mean, width, k, bonus, b, j))
+                change += sign * close_weight[e] * more
+        if rows is not None:
+            for e in range(known_start[a], known_start[a + 1]):
+                of_a[known_other[e]] = _NONE
+            for e in range(known_start[b], known_start[b + 1]):
+                of_b[known_other[e]] = _NONE
         way = np.float32(0)
         for side in range(2):
             who, fellow, old, new = (a, b, here, there) if side == 0 else (b, a, there, here)
             for e in range(alike_start[who], alike_start[who + 1]):
                 if alike[e] != fellow:
                     p = place_of[alike[e]]
-                    way += alike_weight[e] * (_beyond(points, new, p, n, k) - _beyond(points, old, p, n, k))
+                    way += alike_weight[e] * (_beyond(points, new, p, most, k) - _beyond(points, old, p, most, k))
         change += np.float32(continuity) * way
         if change <= 0 or np.float64(_mixed(x) >> np.uint64(11)) * 2.0**-53 < np.exp(-change / temperature):
             wish[i] = there
@@ -193,8 +212,8 @@ def _carry_out(
 def _sweeps(
     order: Array, wish: Array, moved: Array, bounds: Array, points: Array, near: Array, friends: Array,
     place_of: Array, at: Array, close_start: Array, close: Array, close_weight: Array, alike_start: Array,
-    alike: Array, alike_weight: Array, matrix: Array, rows: Array, mean: Array, width: Array, known: Array,
-    rank: Array, k: float, bonus: float, continuity: float, heats: Array, numbers: Array, before: int,
+    alike: Array, alike_weight: Array, matrix: Array, known_start: Array, known_other: Array, known: Array, rows: Any,
+    mean: Any, width: Any, k: float, bonus: float, continuity: float, heats: Array, numbers: Array, before: int,
 ) -> None:  # fmt: skip
     """Run whole sweeps, of which there were some `before`, in one thread."""
     for sweep in range(len(heats)):
@@ -202,8 +221,8 @@ def _sweeps(
         for part in range(len(bounds) - 1):
             _weigh(
                 order, wish, points, near, friends, place_of, at, close_start, close, close_weight, alike_start, alike,
-                alike_weight, matrix, rows, mean, width, known, rank, k, bonus, continuity, heats[sweep],
-                numbers[sweep, part + 1], bounds[part], bounds[part + 1],
+                alike_weight, matrix, known_start, known_other, known, rows, mean, width, k, bonus, continuity,
+                heats[sweep], numbers[sweep, part + 1], bounds[part], bounds[part + 1],
             )  # fmt: skip
             mark = (before + sweep) * len(bounds) + part + 1
             _carry_out(order, wish, place_of, at, moved, mark, bounds[part], bounds[part + 1])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topomap._compute import block_rows, in_threads
+from topomap.layout.spread.graph import both_ways
 from topomap.layout.spread.kernels import compiled
 
 if TYPE_CHECKING:
@@ -28,23 +29,28 @@ EXACT = 8_192
 #: Distances of a row are sorted into so many bins, within which ranks go by number; the nearest have their exact ranks.
 _BINS = 4_096
 
-#: What a rank of k at most gains: this multiple of this power of n.
-_BONUS, _POWER = 5.4, 0.6
+#: Ranks count up to so many: of more neurons, those further off are all equally far.
+FAR = 8_192
+
+#: What a rank of k at most gains: this multiple of this power of n; of another power above so many neurons, where
+#: ranks far off would else outweigh the nearest; and no more than a penalty can hold.
+_BONUS, _POWER, _MANY, _HIGHER, _MOST = 5.4, 0.6, 2_048, 0.8, 16_000
 
 
 class Penalties(NamedTuple):
-    """What tells the penalty of a pair: those of all pairs, or what they are estimated from.
+    """What tells the penalty of a pair: those of all pairs, or of the nearest, and what the others are estimated from.
 
     Parameters
     ----------
     matrix
         Of all pairs, shape ``(n, n)``, or empty where there are too many.
+    start, other, known
+        Penalties of pairs of which one is a nearest neighbour of the other, in compressed rows: where each row starts,
+        the other neurons, and the penalties.
     rows
         Unit rows of principal components, shape ``(n, n_components)``; None, as the following, beside a matrix.
     mean, width
         Mean and standard deviation of the products of each row with all rows, shape ``(n,)`` each.
-    known, rank
-        Numbers of the m nearest neighbours in ascending order, and their ranks, shape ``(n, m)``.
     k
         Rank above which a pair costs something.
     bonus
@@ -52,11 +58,12 @@ class Penalties(NamedTuple):
     """
 
     matrix: NDArray[np.int16]
+    start: NDArray[np.int64]
+    other: NDArray[np.int32]
+    known: NDArray[np.int16]
     rows: NDArray[np.float32] | None
     mean: NDArray[np.float32] | None
     width: NDArray[np.float32] | None
-    known: NDArray[np.int32] | None
-    rank: NDArray[np.int16] | None
     k: np.float32
     bonus: np.float32
 
@@ -84,19 +91,22 @@ def penalties(similarity: Similarity, indices: Index, scores: Points, order: Ind
     n = len(indices)
     number = np.empty(n, dtype=np.int64)
     number[order] = np.arange(n)
-    limits = np.float32(k), np.float32(_BONUS * n**_POWER)
+    bonus = _BONUS * min(n, _MANY) ** _POWER * max(1.0, n / _MANY) ** _HIGHER
+    limits = np.float32(k), np.float32(min(bonus, _MOST))
     if n <= EXACT:
-        return Penalties(_of_all_pairs(similarity, indices, number, *limits), None, None, None, None, None, *limits)
+        nothing = np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int16)
+        return Penalties(_of_all_pairs(similarity, indices, number, *limits), *nothing, None, None, None, *limits)
     scores = scores[order]
     rows = (scores / np.maximum(np.linalg.norm(scores, axis=1, keepdims=True), 1e-30)).astype(np.float32)
     centre = rows.mean(axis=0)
     spread = (rows.T @ rows) / n - np.outer(centre, centre)
     width = np.sqrt(np.maximum(((rows @ spread) * rows).sum(axis=1), 1e-12))
-    named = number[indices[order]]
-    ascending = np.argsort(named, axis=1)
-    known = np.take_along_axis(named, ascending, axis=1).astype(np.int32)
-    ranks = (ascending + 1).astype(np.int16)
-    return Penalties(np.zeros((0, 0), dtype=np.int16), rows, rows @ centre, width, known, ranks, *limits)
+    products = rows, rows @ centre, width
+    neighbors = number[indices[order]].astype(np.int32)
+    pairs = both_ways(neighbors)
+    known = np.empty(len(pairs.indices), dtype=np.int16)
+    in_threads(partial(_of_nearest, neighbors, pairs.indptr, pairs.indices, *products, *limits, known), n)
+    return Penalties(np.zeros((0, 0), np.int16), pairs.indptr, pairs.indices, known, *products, *limits)
 
 
 def _of_all_pairs(
@@ -158,35 +168,34 @@ def _excess(rank: float, k: float, bonus: float) -> float:
 
 
 @compiled
-def penalty(
-    matrix: Any, rows: Any, mean: Any, width: Any, known: Any, rank: Any, k: float, bonus: float,
-    i: int, j: int,
-) -> Any:  # fmt: skip
-    """Penalty of the pair of i and j (see `Penalties`); compiled without the estimate where there are no rows."""
-    if rows is None:
-        return np.float32(matrix[i, j])
-    else:  # noqa: RET505  (a branch that can be left out)
-        product = np.float32(0)
-        for f in range(rows.shape[1]):
-            product += rows[i, f] * rows[j, f]
-        there = _standing(known, rank, i, j, (product - mean[i]) / width[i], len(rows))
-        back = _standing(known, rank, j, i, (product - mean[j]) / width[j], len(rows))
-        return (_excess(there, k, bonus) + _excess(back, k, bonus)) / 2
+def estimate(rows: Array, mean: Array, width: Array, k: float, bonus: float, i: int, j: int) -> Any:
+    """Penalty of a pair by its product alone: the deviate from the mean of either row, as a share of all."""
+    product = np.float32(0)
+    for f in range(rows.shape[1]):
+        product += rows[i, f] * rows[j, f]
+    deviate = ((product - mean[i]) / width[i] + (product - mean[j]) / width[j]) / 2
+    # a logistic curve stands for the normal distribution's, within .01
+    return _excess(min(len(rows) / (1 + np.exp(np.float32(1.702) * deviate)), np.float32(FAR)), k, bonus)
 
 
 @compiled
-def _standing(known: Array, rank: Array, i: int, j: int, deviation: float, n: int) -> Any:
-    """Rank of j among the neighbours of i: known, or that of a normal deviate, but beyond the known ones."""
-    m = known.shape[1]
-    if deviation > 0:  # the nearest are above the mean
-        low, high = 0, m
-        while low < high:
-            middle = (low + high) // 2
-            if known[i, middle] < j:
-                low = middle + 1
-            else:
-                high = middle
-        if low < m and known[i, low] == j:
-            return np.float32(rank[i, low])
-    # a logistic curve stands for the normal distribution's, within .01
-    return max(np.float32(m + 1), np.float32(n / (1 + np.exp(np.float32(1.702) * deviation))))
+def _of_nearest(
+    neighbors: Array, start: Array, other: Array, rows: Array, mean: Array, width: Array, k: float, bonus: float,
+    known: Array, first: int, last: int,
+) -> None:  # fmt: skip
+    """Write the penalties of pairs one of which is a nearest neighbour of the other; a rank is known or estimated."""
+    m = neighbors.shape[1]
+    for i in range(first, last):
+        for e in range(start[i], start[i + 1]):
+            j = other[e]
+            total = np.float32(0)
+            for side in range(2):
+                who, fellow = (i, j) if side == 0 else (j, i)
+                rank = 0
+                while rank < m and neighbors[who, rank] != fellow:
+                    rank += 1
+                if rank < m:
+                    total += _excess(rank + 1, k, bonus)
+                else:
+                    total += max(estimate(rows, mean, width, k, bonus, i, j), m + 1 - k)
+            known[e] = np.int16(total / 2)
