@@ -85,6 +85,8 @@ def test_columns_named():
 def test_inputs_errors():
     with pytest.raises(ValueError, match="column 'label' must have one entry per input: expected 3, got 2"):
         Inputs([1, 2, 3], {"label": [0, 1]})
+    with pytest.raises(ValueError, match="column 'site' must have one entry per input; got 'here' alone"):
+        Inputs([1, 2, 3]).with_columns(site="here")
     with pytest.raises(ValueError, match="Did you mean 'label'"):
         make_inputs()["lable"]
     for extra, value in [("texts", ["a"]), ("thumbnails", np.zeros((3, 2, 2)))]:

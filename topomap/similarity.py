@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topomap import _compute, _sparse
-from topomap._check import at_least, choice, listing, warn
+from topomap._check import at_least, choice, listing, warn, whole_number
 from topomap._sparse import Coactivity
 from topomap.run import Activations, Moments, Run, versions
 
@@ -142,7 +142,7 @@ class Similarity:
         indices, distances
             Both of shape ``(n_neurons, k)``, nearest first; a neuron is not its own neighbour.
         """
-        at_least("k", k, 1)
+        whole_number("k", k, 1)
         if k >= self.n_neurons:
             raise ValueError(f"k must be below the number of neurons, {self.n_neurons}; got {k}.")
         if self.coactivity is not None and self.coactivity.sparse:

@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.spatial import Delaunay, QhullError, cKDTree
 from threadpoolctl import threadpool_limits
 
-from topomap._check import at_least, choice, instance_of
+from topomap._check import choice, instance_of, whole_number
 from topomap.layout import Layout, regions
 from topomap.layout.regions import Region
 
@@ -88,7 +88,7 @@ class Surface:
         object.__setattr__(self, "region", region)
         choice("interpolation", self.interpolation, INTERPOLATIONS)
         choice("extrapolate", self.extrapolate, EXTRAPOLATIONS)
-        at_least("resolution", self.resolution, 2)
+        whole_number("resolution", self.resolution, 2)
         if not len(self.layout.live):
             raise ValueError("every neuron of the layout is dead: there is nothing to paint.")
         operator, painted = self._build()

@@ -139,6 +139,9 @@ def test_constant_neurons_are_no_map() -> None:
         (tm.Activations.from_array(np.eye(2), label=["a", "b"], prediction=[0, 1]), {}, "both be codes or both"),
         (tm.Activations.from_array(np.eye(2), label=[np.nan, 1], prediction=[0, np.nan]), {}, "nothing to compare"),
         (two_heaps(prediction=called()), {"min_size": 0}, "min_size must be at least 1"),
+        (two_heaps(prediction=called()), {"min_size": 2.5}, "min_size must be a whole number of at least 1; got 2.5"),
+        (two_heaps(prediction=called()), {"n": 2.5}, "n must be a whole number"),
+        (two_heaps(prediction=called()), {"n_neighbors": 2.5}, "n_neighbors must be a whole number"),
         (np.eye(3), {}, "acts must be of type Activations"),
     ],
 )

@@ -237,6 +237,7 @@ def test_mistakes_name_the_way_out(run: tm.Run) -> None:
         ({"metrics": ["loss", "accuracy", "loss"]}, "at most two metrics"),
         ({"fps": 0}, "fps must be from 0.1 to 120"),
         ({"between": -1}, "between must be at least 0"),
+        ({"columns": 1.5}, "columns must be a whole number of at least 1; got 1.5"),
         ({"width": 481}, "width must be an even number"),
         ({"height": 100}, "height must be at least 180"),
     ):

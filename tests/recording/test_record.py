@@ -422,7 +422,7 @@ def test_nonfinite_values_are_refused_or_left_out(reduce):
     assert run["0"].rows.tolist() == [0, 1, 2, 3, 5]
     assert np.isfinite(run["0"].values).all()
     assert run.provenance["records"]["0"][reduce]["n_masked"] == 1
-    with pytest.raises(ValueError, match="nothing is left to keep"):
+    with pytest.raises(ValueError, match=r"every row of layer '0' .* Nothing is left to keep"):
         tm.record(net, torch.full((2, 1, 4), torch.nan), layers="0", reduce=reduce, nonfinite="mask")
 
 

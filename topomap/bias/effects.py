@@ -108,8 +108,7 @@ class Estimate:
     error_df
         Degrees of freedom of `error`, shape ``(n_neurons,)``.
     uncertainty
-        Variance of the pooled variance as a share of its square, halved: that of cells which differ in spread, shape
-        ``(n_neurons,)``.
+        Variance of the log of the pooled deviation, where cells may differ in spread, shape ``(n_neurons,)``.
     df
         Rows less cells.
     """

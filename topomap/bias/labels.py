@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from topomap import _compute
-from topomap._check import at_least, instance_of
+from topomap._check import instance_of, whole_number
 from topomap.bias.rates import wilson
 from topomap.groups import Groups, _missing
 from topomap.run import Activations
@@ -186,9 +186,9 @@ def find_label_errors(
     (LabelError(0 -> 1: 20 of 20, confidence 0.90; neighbours 100% 0, 0% 1; score 0.90: labels swapped in training?),)
     """
     instance_of("acts", acts, Activations, "Pass those of one layer: run['layer'].")
-    at_least("min_size", min_size, 1)
-    at_least("n", n, 1)
-    at_least("n_neighbors", n_neighbors, 1)
+    whole_number("min_size", min_size, 1)
+    whole_number("n", n, 1)
+    whole_number("n_neighbors", n_neighbors, 1)
     acts = acts.per_input()
     for name in ("label", "prediction"):
         if name not in acts.inputs.columns:

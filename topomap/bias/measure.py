@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from topomap import _sparse
-from topomap._check import at_least, choice, instance_of, same_length, warn
+from topomap._check import choice, instance_of, same_length, warn, whole_number
 from topomap.bias.clusters import adjacency
 from topomap.bias.effects import Table
 from topomap.bias.maps import class_maps
@@ -250,8 +250,7 @@ def _check(n_permutations: int, alpha: float, forming: float, min_size: int, int
             raise ValueError(f"{name} must lie between 0 and 1; got {value!r}.")
     choice("interval", interval, ("analytic", "bootstrap"))
     for name, value, least in (("n_permutations", n_permutations, 0), ("min_size", min_size, 1), ("seed", seed, 0)):
-        instance_of(name, value, (int, np.integer), "Pass a whole number.")
-        at_least(name, value, least)
+        whole_number(name, value, least)
     if (n_permutations + 1) * alpha < 1 - 1e-9:
         raise ValueError(
             f"n_permutations must be at least 1 / alpha - 1 = {1 / alpha - 1:g}, or no p can reach alpha = {alpha:g}; "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from topomap._check import at_least, instance_of
+from topomap._check import instance_of, whole_number
 from topomap.bias.rates import METRICS, Gap, Outcome, Tally, gaps
 from topomap.bias.sample import draw_sample
 from topomap.groups import By, _missing
@@ -222,8 +222,8 @@ def measure_outcomes(
     (0.12, 0.0)
     """
     instance_of("source", source, (Activations, Inputs), "Pass run['layer'], or the table alone: run.inputs.")
-    at_least("min_size", min_size, 1)
-    at_least("n_bootstrap", n_bootstrap, 40)
+    whole_number("min_size", min_size, 1)
+    whole_number("n_bootstrap", n_bootstrap, 40)
     acts, unknown = _known(source)
     sample = draw_sample(acts, by, within, unit, min_size)
     if (sample.member.sum(axis=0) > 1).any():

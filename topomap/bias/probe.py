@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import at_least
+from topomap._check import whole_number
 from topomap.bias.decoding import Design, common_inputs, decode, records_of, values_of
 from topomap.bias.sample import draw_sample
 from topomap.groups import By
@@ -259,11 +259,11 @@ def measure_probe(
     from threadpoolctl import threadpool_limits
     from tqdm.auto import tqdm
 
-    at_least("cv", cv, 2)
-    at_least("n_permutations", n_permutations, 1)
-    at_least("min_size", min_size, 1)
+    whole_number("cv", cv, 2)
+    whole_number("n_permutations", n_permutations, 1)
+    whole_number("min_size", min_size, 1)
     if n_components is not None:
-        at_least("n_components", n_components, 1)
+        whole_number("n_components", n_components, 1)
     records = list(records_of(source, layers))
     common = common_inputs(records)
     base = Activations(np.zeros((len(common), 0), dtype=np.float32), records[0][2].inputs, rows=common)

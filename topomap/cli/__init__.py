@@ -11,14 +11,15 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_type_hints
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter, UnusedCliTokensError
 from cyclopts.config import Dict
 
 from topomap import __version__
-from topomap._check import TopomapWarning
+from topomap._check import TopomapWarning, listing
 from topomap.cli import commands
 
 #: Exit codes: what the user can mend, and Ctrl-C (128 + SIGINT, as shells count).
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (CycloptsError, ValueError, OSError) as error:
             if "--debug" in tokens:
                 raise
-            print(f"topomap: error: {_one_line(error)}", file=sys.stderr)
+            print(f"topomap: error: {_one_line(error, tokens)}", file=sys.stderr)
             return MISTAKE
     return 0
 
@@ -94,6 +95,7 @@ def make_app() -> App:
         version=__version__,
         default_parameter=Parameter(negative=()),
         suppress_keyboard_interrupt=False,
+        config=_check_whole,
     )
     for place, command in enumerate(commands.COMMANDS):
         app.command(command, help_epilogue=_as_is(commands.EXAMPLES[command.__name__]), sort_key=place)
@@ -121,10 +123,25 @@ def make_app() -> App:
             from topomap.cli.config import read_config
 
             tables = read_config(config, {command.__name__: command for command in commands.COMMANDS})
-            app.config = (Dict(tables, source=str(config)),)
+            app.config = (_check_whole, Dict(tables, source=str(config)))
         return app(tokens, result_action="return_value", exit_on_error=False, print_error=False)
 
     return app
+
+
+def _check_whole(app: App, command: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse decimals where a whole number is meant: cyclopts rounds them without a word."""
+    for argument in arguments:
+        if int in _kinds(argument.hint):
+            for token in argument.tokens:
+                if not re.fullmatch(r"[+-]?\d+", token.value):
+                    raise ValueError(f"{token.keyword} must be a whole number; got {token.value!r}.")
+
+
+def _kinds(hint: Any) -> set[Any]:
+    """Return the types inside a type: of ``tuple[int, int] | None`` int and NoneType."""
+    inside = get_args(hint)
+    return set().union(*map(_kinds, inside)) if inside else {hint}
 
 
 #: What is written to before a run folder or a figure gets its name, with all inside.
@@ -140,7 +157,24 @@ def _as_is(text: str) -> str:
     return f"```text\n{text}\n```"
 
 
-def _one_line(error: BaseException) -> str:
+def _left_over(error: UnusedCliTokensError, tokens: Sequence[str]) -> str:
+    """Say which words belong to no option, and how several columns are given."""
+    left = error.unused_tokens or []
+    text = f"{listing(left)} belong{'s' * (len(left) == 1)} to no option."
+    at = max((i for i, token in enumerate(tokens) if token in ("--by", "--within")), default=-1)
+    columns = list(takewhile(lambda token: not token.startswith("-"), tokens[at + 1 :]))
+    if at < 0 or not set(left) & set(columns):
+        return text
+    option = tokens[at]
+    hint = f"Columns are joined by commas: {option} {','.join(columns)}"
+    several = get_args(get_type_hints(error.target).get(option[2:]))
+    again = f"; or give the option again: {' '.join(f'{option} {each}' for each in columns)}"
+    return f"{text} {hint}{again if list[str] in several else ''}."
+
+
+def _one_line(error: BaseException, tokens: Sequence[str]) -> str:
+    if isinstance(error, UnusedCliTokensError):
+        return _left_over(error, tokens)
     if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
         return f"{_HIDDEN.sub(_named, str(error.filename))}: {error.strerror}"
     return " ".join(str(error).split())

@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from topomap._check import at_least, listing, same_length
+from topomap._check import listing, same_length, whole_number
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -187,7 +187,7 @@ def loader(data: Any, batch_size: int = 256, *, collate: Callable[[list[Any]], A
     """
     from torch.utils.data import DataLoader
 
-    at_least("batch_size", batch_size, 1)
+    whole_number("batch_size", batch_size, 1)
     if len(data) == 0:
         raise ValueError("the data set holds no input.")
     return DataLoader(data, batch_size=batch_size, shuffle=False, collate_fn=collate)

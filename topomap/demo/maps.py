@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import at_least
+from topomap._check import whole_number
 from topomap.datasets import digits, loader
 from topomap.demo.folder import check_target, whole_folder, write_mark
 from topomap.demo.nets import cnn, mlp, train
@@ -98,7 +98,7 @@ def make_demo(
     ValueError: ... exists and is not a demo's folder; choose another one with to= (--to).
     """
     target = Path(to)
-    at_least("epochs", epochs, 1)
+    whole_number("epochs", epochs, 1)
     check_target(target, overwrite)
     with whole_folder(target, overwrite) as folder:
         scores = {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from topomap._check import at_least
+from topomap._check import whole_number
 from topomap.datasets import ArrayData, loader
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def train(
     import torch
     from tqdm.auto import trange
 
-    at_least("epochs", epochs, 1)
+    whole_number("epochs", epochs, 1)
     x = torch.from_numpy(np.stack([data[i][0] for i in range(len(data))]))
     y = torch.from_numpy(np.asarray(data.y))
     with torch.random.fork_rng(devices=[]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from topomap._check import at_least, choice
+from topomap._check import choice, whole_number
 from topomap.datasets import ArrayData, digits, fashion_mnist, loader
 from topomap.demo.folder import check_target, whole_folder, write_mark
 from topomap.demo.nets import accuracy
@@ -89,7 +89,7 @@ def film_trainings(
     from topomap.training import LAYOUTS, summarize_training
 
     target = Path(to)
-    at_least("epochs", epochs, 1)
+    whole_number("epochs", epochs, 1)
     choice("layout", layout, LAYOUTS)
     check_target(target, overwrite)
     watched = {}

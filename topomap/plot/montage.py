@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import at_least
+from topomap._check import whole_number
 from topomap.plot import style
 from topomap.plot.captions import unit_of_maps
 from topomap.plot.frames import Painter
@@ -108,8 +108,7 @@ def arrange_maps(
     if not painted:
         return (), None, ()
     if columns is not None:
-        at_least("columns", columns, 1)
-        return tuple(range(n)), min(int(columns), n), ()
+        return tuple(range(n)), min(whole_number("columns", columns, 1), n), ()
     if len(maps.by) != 2 or "correct" not in maps.by or set(maps.kinds) != {"groups"}:
         return tuple(range(n)), None, ()
     judged = maps.by.index("correct")

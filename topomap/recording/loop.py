@@ -39,10 +39,10 @@ from topomap.run import Inputs
 
 
 class NotFiniteError(ValueError):
-    """Activations are NaN or infinite: what was found, and the way out."""
+    """Activations are NaN or infinite: what was found, and a sentence on what that means or what would help."""
 
-    def __init__(self, what: str, way_out: str) -> None:
-        super().__init__(f"{what}. {way_out}")
+    def __init__(self, what: str, more: str) -> None:
+        super().__init__(f"{what}. {more}")
         self.what = what
 
 

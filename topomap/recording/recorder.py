@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from topomap._check import at_least, choice, same_length, unknown
+from topomap._check import choice, same_length, unknown, whole_number
 from topomap.recording.doubts import PatientTaps
 from topomap.recording.hooks import Axis, Taps
 from topomap.recording.inputs import BatchReader, as_column, check_names
@@ -195,9 +195,9 @@ def record(
     choice("dtype", dtype, ("float32", "float16"))
     choice("nonfinite", nonfinite, ("raise", "mask"))
     if n is not None:
-        at_least("n", n, 1)
+        whole_number("n", n, 1)
     if n_features is not None:
-        at_least("n_features", n_features, 1)
+        whole_number("n_features", n_features, 1)
         if keep != "moments":
             raise ValueError("n_features= is for keep='moments', which keeps a projection instead of values.")
     ways = check_reductions(reduce)

@@ -174,7 +174,8 @@ class TrainingRecorder:
             If there is no snapshot yet.
         """
         if not self.steps:
-            for step, what in self._diverged.items():
+            if self._diverged:
+                step, what = next(iter(self._diverged.items()))
                 raise ValueError(f"there is no snapshot, for the training had diverged at step {step}: {what}.")
             raise ValueError("there is no snapshot yet: call snapshot(step), or step(step) with every=.")
         if self._folder is not None:
@@ -394,15 +395,9 @@ class TrainingRecorder:
     def _provenance(self) -> dict[str, Any]:
         """Return the provenance of the training so far."""
         now = self._elapsed + (0.0 if self._began is None else time.perf_counter() - self._began)
-        spent = {"recording_s": round(self._spent, 3), "elapsed_s": round(now, 3)}
-        share = round(self._spent / now, 4) if now else 0.0
-        about: dict[str, Any] = {
-            "every": self.every,
-            "keep": self.keep,
-            "probe": self._probe.digest,
-            **spent,
-            "share": share,
-        }
+        about: dict[str, Any] = {"every": self.every, "keep": self.keep, "probe": self._probe.digest}
+        about |= {"recording_s": round(self._spent, 3), "elapsed_s": round(now, 3)}
+        about["share"] = round(self._spent / now, 4) if now else 0.0
         about["diverged"] = {str(step): what for step, what in self._diverged.items()} or None
         known: Mapping[str, Any] = self._about
         if not known and self._folder is not None:  # no snapshot in this session: its inputs may not be read to the end

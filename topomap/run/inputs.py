@@ -53,6 +53,8 @@ class Inputs:
         object.__setattr__(self, "ids", np.asarray(self.ids))
         columns = {str(name): np.asarray(values) for name, values in self.columns.items()}
         for name, values in columns.items():
+            if not values.ndim:
+                raise ValueError(f"column {name!r} must have one entry per input; got {values.item()!r} alone.")
             same_length(f"column {name!r}", len(values), "input", len(self))
         if "correct" not in columns and comparable(columns.get("label"), columns.get("prediction")):
             columns["correct"] = is_correct(columns["label"], columns["prediction"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import at_least
+from topomap._check import whole_number
 from topomap.quality import measure_layout
 from topomap.run import Run
 from topomap.similarity import correlate
@@ -90,7 +90,7 @@ def measure_steps(
     """
     from tqdm.auto import tqdm
 
-    at_least("most", most, 2)
+    whole_number("most", most, 2)
     chosen = choose_steps(run, steps)
     at = spread(len(chosen), most)
     found = []
