@@ -214,8 +214,8 @@ def test_few_errors_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
     out = told(prediction)
     assert len(out.splitlines()[1].split()) > 5 and out.splitlines()[1].split()[:2] == ["0", "1"]
-    assert "\n2 pairs of classes are confused less than 5 times, and not judged: --min-size says" in out
-    assert "1 pair of classes is confused less than 2 times" in told(prediction, "--min-size", 2)
+    assert "\n2 pairs of classes are confused fewer than 5 times, and not judged: see --min-size." in out
+    assert "1 pair of classes is confused fewer than 2 times" in told(prediction, "--min-size", 2)
     assert "not judged" not in told(prediction, "--min-size", 1)
     assert told(label) == "no input is misclassified: there is nothing to judge\n"
 

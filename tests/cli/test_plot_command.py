@@ -69,7 +69,7 @@ def test_it_draws_what_python_draws(
         ("--by label,pattern", "no patterns are stored for layer 'fc': find them with `topomap patterns"),
         ("--inputs 1 --weights size", "--weights is for groups"),
         ("--inputs 1 --place 0,0", "--place is for groups"),
-        ("--by label --place 0", "keeps no places: record reduce='positions' or 'tokens'"),
+        ("--by label --place 0", "--place: layer 'fc' was recorded without places. Record it with --reduce positions"),
         ("--by label --arrange tree --projection pca", "projection goes with arrange='grid'"),
         ("--inputs 1 --arrange tree --min-size 3", "--min-size and --arrange are for groups"),
     ],

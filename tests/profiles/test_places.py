@@ -80,13 +80,20 @@ def test_one_place_is_a_profile_that_can_be_painted(masked):
 def test_a_place_that_is_not_there_names_those_that_are():
     acts, _ = make_maps()
     profiles = tm.profile(acts, by="label", places=True)
-    for wrong, told in (((2, 0), "(2, 0)"), (6, "6"), (-1, "-1"), ("0", "'0'"), ((0,), "(0,)"), (1.0, "1.0")):
-        with pytest.raises(ValueError, match=r"one of the 6 places \(0, 0\) to \(1, 2\), or the index of one") as error:
+    for wrong, told in (
+        ((2, 0), "; got (2, 0)."),
+        ((0,), "; got (0,)."),
+        (6, ", or the index of one, 0 to 5; got 6."),
+        (-1, ", or the index of one, 0 to 5; got -1."),
+        ("0", ", or the index of one, 0 to 5; got '0'."),
+        (1.0, ", or the index of one, 0 to 5; got 1.0."),
+    ):
+        with pytest.raises(ValueError, match=r"one of the 6 places") as error:
             profiles.at_place(wrong)
-        assert str(error.value).endswith(f", 0 to 5; got {told}.")
+        assert str(error.value) == f"place must be one of the 6 places (0, 0) to (1, 2){told}"
     kept = ~(acts.places == [0, 1]).all(axis=1)
     holed = tm.Activations(acts.values[kept], acts.inputs, "conv", "positions", acts.rows[kept], acts.places[kept])
-    with pytest.raises(ValueError, match=r"one of \(0, 0\), \(0, 2\), \(1, 0\), \(1, 1\), \(1, 2\), or the index"):
+    with pytest.raises(ValueError, match=r"one of \(0, 0\), \(0, 2\), \(1, 0\), \(1, 1\), \(1, 2\); got"):
         tm.profile(holed, by="label", places=True).at_place((0, 1))
     with pytest.raises(ValueError, match=r"keep no places: make them with tm.profile\(acts, by, places=True\)"):
         profiles.over_places().at_place(0)

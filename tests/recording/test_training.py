@@ -454,7 +454,7 @@ def test_a_training_that_diverged_goes_on_without_snapshots_of_what_diverged(kee
     assert all("layer 'model'" in what for what in run.diverged.values())
     assert run.metrics["loss"].tolist() == [0, 5]
     assert repr(run).startswith("Run(90 inputs, 1 layer: model, 2 snapshots, steps 0 to 5, diverged at 3 more")
-    with pytest.raises(ValueError, match=r"no snapshot at step 10: the training had diverged, .*NaN"):
+    with pytest.raises(ValueError, match=r"no snapshot at step 10, as the training had diverged: .*NaN"):
         run.at(10)
     if folder:  # gone on with where it was left
         recorder = tm.TrainingRecorder(model, (X, Y), **options)

@@ -98,8 +98,8 @@ def test_what_diverged_is_left_out_and_told(training: Run) -> None:
     assert same.diverged == ()
     np.testing.assert_array_equal(found.convergence, same.convergence)
     text = " ".join(one.get_text() for one in tm.plot_training(found).texts)
-    assert "Left out: what had diverged (2 steps, 6 to 1,000)." in " ".join(text.split())
-    with pytest.raises(ValueError, match="at step 6: the training had diverged, layer 'fc' has NaN"):
+    assert "Left out: 2 steps from 6 to 1,000, at which the training had diverged." in " ".join(text.split())
+    with pytest.raises(ValueError, match="at step 6, as the training had diverged: layer 'fc' has NaN"):
         tm.summarize_training(run, "fc", steps=[0, 6], progress=False)
     first = {0: training.at(0)}
     with pytest.raises(ValueError, match="got 1, without step 7, at which the training had diverged"):

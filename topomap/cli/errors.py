@@ -109,7 +109,7 @@ def errors(
         few = sum(count < min_size for count in _confused(acts).values())
         if few:
             pairs = "1 pair of classes is" if few == 1 else f"{few} pairs of classes are"
-            print(f"{pairs} confused less than {min_size} times, and not judged: --min-size says from how often on.")
+            print(f"{pairs} confused fewer than {min_size} times, and not judged: see --min-size.")
     for name, labels in _leaning(found).items():
         print(
             f"{len(labels)} labels are taken for {name} ({', '.join(labels)}): this is what a model looks like that "

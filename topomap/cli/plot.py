@@ -145,6 +145,11 @@ def plot(
         acts = with_patterns(opened, acts, by)
         sized = 5 if min_size is None else min_size
         at = None if place is None else read_place(place)
+        if at is not None and getattr(acts, "places", None) is None:
+            raise ValueError(
+                f"--place: layer {acts.layer!r} was recorded without places. Record it with --reduce positions, tokens "
+                "or aligned, and the values kept."
+            )
         profiles = profile(
             acts, columns_of(by), contrast, weights, preset=preset, places=None if at is None else True, min_size=sized
         )

@@ -126,7 +126,7 @@ def profile(
     if places and source.places is None:
         raise ValueError(
             f"layer {source.layer!r} was recorded with reduce={source.reduce!r}, which keeps no places: record "
-            "reduce='positions' or 'tokens' as well, or leave out places=True."
+            "reduce='positions', 'tokens' or 'aligned' as well, or leave out places=True."
         )
     ready = ready_made(by)
     of_rows = ready is by and ready is not None and ready.n_rows == source.n_rows

@@ -289,9 +289,9 @@ def find_place(places: NDArray[np.int64], place: Any) -> int:
     >>> find_place(grid, (2, 0))
     Traceback (most recent call last):
         ...
-    ValueError: place must be one of the 4 places (0, 0) to (1, 1), or the index of one, 0 to 3; got (2, 0).
+    ValueError: place must be one of the 4 places (0, 0) to (1, 1); got (2, 0).
     """
-    n = len(places)
+    n, index = len(places), f", or the index of one, 0 to {len(places) - 1}"
     if isinstance(place, int | np.integer):
         if 0 <= place < n:
             return int(place)
@@ -300,12 +300,13 @@ def find_place(places: NDArray[np.int64], place: Any) -> int:
         same = (places == given).all(axis=1) if given.shape == places.shape[1:] else np.zeros(n, dtype=bool)
         if same.any():
             return int(np.argmax(same))
-        place = tuple(given.tolist()) if given.ndim == 1 else place
+        if given.ndim == 1:
+            place, index = tuple(given.tolist()), ""
     box = int(np.prod(places.max(axis=0) - places.min(axis=0) + 1))
     whole = f"the {n} places {told_place(places[0].tolist())} to {told_place(places[-1].tolist())}"
     some = whole if box == n else f"{', '.join(told_place(each) for each in places[:20].tolist())}"
     more = f", ... ({n - 20} more)" if box != n and n > 20 else ""
-    raise ValueError(f"place must be one of {some}{more}, or the index of one, 0 to {n - 1}; got {place!r}.")
+    raise ValueError(f"place must be one of {some}{more}{index}; got {place!r}.")
 
 
 def told_place(place: Sequence[int]) -> str:

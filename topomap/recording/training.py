@@ -176,7 +176,7 @@ class TrainingRecorder:
         if not self.steps:
             if self._diverged:
                 step, what = next(iter(self._diverged.items()))
-                raise ValueError(f"there is no snapshot, for the training had diverged at step {step}: {what}.")
+                raise ValueError(f"there is no snapshot, as the training had diverged at step {step}: {what}.")
             raise ValueError("there is no snapshot yet: call snapshot(step), or step(step) with every=.")
         if self._folder is not None:
             return open_run(self._folder.to)
@@ -213,13 +213,11 @@ class TrainingRecorder:
         began = time.perf_counter()
         try:
             run = self._record(int(step))
-        except NotFiniteError as error:
-            if step == 0:
-                raise ValueError(f"no snapshot of step 0: {error}") from error
+        except ValueError as error:
+            if step == 0 or not isinstance(error, NotFiniteError):
+                raise ValueError(f"no snapshot of step {step}: {error}") from error
             self._note_divergence(int(step), error.what)
             return
-        except ValueError as error:
-            raise ValueError(f"no snapshot of step {step}: {error}") from error
         self._diverged = {at: what for at, what in self._diverged.items() if at < step}  # a training taken back
         if self._folder is not None:
             # what this snapshot cost is known once it is written, and told with the next one
@@ -384,12 +382,10 @@ class TrainingRecorder:
         run = with_inputs(run, self._inputs, {**run.provenance, "step": step})
         if first:
             self._inputs = run.inputs
-            about = dict(run.provenance)
-            for name in ("duration_s", "records", "step"):
-                about.pop(name, None)
             if self._folder is not None:
                 check_fit(self._folder, run, self._probe.digest)
-            self._about = about
+            changing = ("duration_s", "records", "step")
+            self._about = {name: value for name, value in run.provenance.items() if name not in changing}
         return run
 
     def _provenance(self) -> dict[str, Any]:

@@ -146,8 +146,8 @@ class Run(Mapping[Any, Record]):
         """
         if step in self.snapshots:
             return self.snapshots[step]
-        if step in self.diverged:
-            raise ValueError(f"there is no snapshot at step {step}: the training had diverged, {self.diverged[step]}.")
+        if what := self.diverged.get(step):
+            raise ValueError(f"there is no snapshot at step {step}, as the training had diverged: {what}.")
         if not self.steps:
             raise ValueError(f"this run has no snapshots, so none at step {step!r}: it is not a recorded training.")
         steps = np.array(self.steps)

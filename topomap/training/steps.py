@@ -71,11 +71,11 @@ def tell_divergence(steps: Sequence[int]) -> str:
     Examples
     --------
     >>> tell_divergence((50,)), tell_divergence((50, 1000))
-    ('step 50, at which the training had diverged', 'what had diverged (2 steps, 50 to 1,000)')
+    ('step 50, at which the training had diverged', '2 steps from 50 to 1,000, at which the training had diverged')
     """
-    if len(steps) == 1:
-        return f"step {steps[0]:,}, at which the training had diverged"
-    return f"what had diverged ({len(steps)} steps, {min(steps):,} to {max(steps):,})"
+    one = len(steps) == 1
+    which = f"step {steps[0]:,}" if one else f"{len(steps)} steps from {min(steps):,} to {max(steps):,}"
+    return f"{which}, at which the training had diverged"
 
 
 def spread(n: int, most: int) -> NDArray[np.int64]:
