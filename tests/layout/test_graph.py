@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 import topomap as tm
+from topomap.layout.perplexity import calibrate
 from topomap.layout.spread import graph
 
 
@@ -12,6 +13,16 @@ def test_neighbours_are_joined_both_ways():
     np.put_along_axis(directed, index, 1, axis=1)
     found = graph.both_ways(index)
     np.testing.assert_array_equal(found.toarray(), directed + directed.T)
+    assert found.has_sorted_indices and found.indices.dtype == np.int32
+
+
+def test_affinities_are_the_mean_of_both_ways():
+    values = np.random.default_rng(0).normal(size=(30, 50))
+    index, away = tm.correlate(values).neighbors(12)
+    directed = np.zeros((50, 50))
+    np.put_along_axis(directed, index, calibrate(away, 4), axis=1)
+    found = graph.affinities(index, away, 4)
+    np.testing.assert_allclose(found.toarray(), (directed + directed.T) / 2)
     assert found.has_sorted_indices and found.indices.dtype == np.int32
 
 

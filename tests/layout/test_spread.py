@@ -248,7 +248,7 @@ def test_regions_that_cannot_be_filled_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("parameters", "message"), [({"n_neighbors": 0}, "n_neighbors must be at least 1"), ({"n_steps": -1}, "n_steps")]
+    ("parameters", "message"), [({"perplexity": 0.2}, "perplexity must be at least 1"), ({"n_steps": -1}, "n_steps")]
 )
 def test_parameters_out_of_range_are_refused(parameters, message):
     with pytest.raises(ValueError, match=message):

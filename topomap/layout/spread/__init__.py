@@ -50,8 +50,8 @@ class Round(NamedTuple):
 ROUNDS = (
     Round(2, 0.1, 450, 0.6, 0.72, 0),
     Round(1, 0.1, 450, 0.6, 0.72, 0),
-    Round(1, 0.1, 450, 0.6, 0.76, 1.11),
-    Round(0.2, 0.02, 60, 0.2, 0.76, 1.09),
+    Round(1, 0.1, 450, 0.6, 0.77, 1.11),
+    Round(0.2, 0.02, 60, 0.2, 0.77, 1.09),
 )
 
 #: Temperatures and sweeps of the last exchange.
@@ -75,8 +75,11 @@ _FEW, _TRIES = 200, 8
 #: Neighbours that an arrangement should keep, and that attract a neuron when it relaxes.
 _K = 10
 
-#: Neighbours whose ranks are known, and principal components that tell the other ranks, where neurons are many.
-_KNOWN, _COMPONENTS = 90, 16
+#: Neighbours that attract a neuron in the fluid, at most this share of all effectively.
+_KNOWN, _SHARE = 90, 0.25
+
+#: Principal components that tell ranks beyond those neighbours where neurons are many.
+_COMPONENTS = 16
 
 
 @dataclass(frozen=True)
@@ -91,22 +94,22 @@ class Spread:
     A layer of fewer than 200 neurons goes through all this eight times from where the fluid left it, and the
     arrangement is taken that keeps most neighbours; below 30 neurons all exchanges of two are then tried.
 
-    In the fluid a neighbour attracts as in t-SNE, ``w_ij / (1 + r^2 / s^2)`` at the distance r and length scale s; the
-    weight is 2 where each is a nearest neighbour of the other, and 1 where only one is. The exchanges lower, by
-    simulated annealing, ``sum max(rank_ij - k, 0) + 0.9 n^0.1 sum max(rank'_ij - k, 0)``, ``k = 10``: first over
-    neighbours in the plane, by their ranks among the features, then over neighbours among the features, by their ranks
-    in the plane. These sums are what trustworthiness and continuity lack of 1 (Venna, Kaski 2006, doi
-    10.1016/j.neunet.2006.05.014); each neighbour kept counts ``5.4 n^0.6`` against them (growing with
-    ``n^0.8`` above 2,048 neurons). In the plane the rank at r spacings is taken to be ``pi r^2``; among the features
-    ranks are those of all pairs up to 8,192 neurons, and above are known for the 90 nearest and estimated from 16
-    principal components beyond. No rank counts as more than 8,192.
+    The attraction of the fluid is that of t-SNE (van der Maaten and Hinton 2008) with the affinities of `perplexity`.
+    The exchanges lower, by simulated annealing, ``sum max(rank_ij - k, 0) + 0.86 n^0.1 sum max(rank'_ij - k, 0)``,
+    ``k = 10``: first over neighbours in the plane, by their ranks among the features, then over neighbours among the
+    features, by their ranks in the plane. These sums are what trustworthiness and continuity lack of 1 (Venna, Kaski
+    2006, doi 10.1016/j.neunet.2006.05.014); each neighbour kept counts ``11.2 n^0.5`` against them (growing with
+    ``n^0.8`` above 2,048 neurons), and its way from where the fluid left it counts for a neuron as that to one
+    neighbour does, which keeps layouts of other seeds and of resampled inputs alike. In the plane the rank at r
+    spacings is taken to be ``pi r^2``; among the features ranks are those of all pairs up to 8,192 neurons, and above
+    are known for the 90 nearest and estimated from 16 principal components beyond. No rank counts as more than 8,192.
 
     The seed moves where neurons start, and draws the exchanges.
 
     Parameters
     ----------
-    n_neighbors
-        Neighbours that attract a neuron in the fluid.
+    perplexity
+        Effective number of neighbours that attract a neuron in the fluid; at most a quarter of the neurons.
     n_steps
         Iterations of the fluid.
     region
@@ -117,7 +120,7 @@ class Spread:
     Raises
     ------
     ValueError
-        When called, if `n_neighbors` is below 1, `n_steps` is negative, or the region is none that can be filled.
+        When called, if `perplexity` is below 1, `n_steps` is negative, or the region is none that can be filled.
 
     References
     ----------
@@ -132,11 +135,11 @@ class Spread:
     >>> import numpy as np
     >>> import topomap as tm
     >>> values = np.random.default_rng(0).normal(size=(50, 30))
-    >>> tm.embed(tm.correlate(values), Spread(n_neighbors=10))
+    >>> tm.embed(tm.correlate(values), Spread(perplexity=10))
     Layout(spread: 30 neurons in a disc, seed 0)
     """
 
-    n_neighbors: int = 30
+    perplexity: float = 45
     n_steps: int = 150
     region: str | Region | None = None
     spare: int = 0
@@ -147,20 +150,19 @@ class Spread:
         from topomap.layout.spread.exchange import Heat, exchange
         from topomap.layout.spread.few import VERY_FEW, best_of, exchanged
         from topomap.layout.spread.fill import flow
-        from topomap.layout.spread.graph import both_ways, by_block, components
+        from topomap.layout.spread.graph import affinities, both_ways, by_block, components
         from topomap.layout.spread.ranks import EXACT, penalties
         from topomap.layout.spread.relax import relax
 
-        at_least("n_neighbors", self.n_neighbors, 1)
+        at_least("perplexity", self.perplexity, 1)
         at_least("n_steps", self.n_steps, 0)
         n = similarity.n_neurons
         k = min(_K, n // 2)
         ground = self._ground(n)
         cover = Cover(ground)
-        wanted = max(k, min(self.n_neighbors, n - 1), 0 if n <= EXACT else _KNOWN)
-        indices, _ = similarity.neighbors(wanted)
+        indices, distances = similarity.neighbors(min(_KNOWN, n - 1))
         scores = components(similarity, 2 if n <= EXACT else _COMPONENTS)
-        pull = both_ways(indices[:, : self.n_neighbors])
+        pull = affinities(indices, distances, min(self.perplexity, _SHARE * n))
         tries = _TRIES if n < _FEW else 1
         share = min(1.0, (_MANY / n) ** _FEWER)
         heats = [Heat(each[0], each[1], max(1, round(share * each[2]))) for each in (*ROUNDS, _LAST)]
@@ -183,12 +185,12 @@ class Spread:
             for _ in range(tries):
                 points = settled
                 for each, heat in zip(ROUNDS, heats, strict=False):
-                    home = exchange(points, friends, costs, heat, int(rng.integers(2**63)), bar)
+                    home = exchange(points, settled, friends, costs, heat, int(rng.integers(2**63)), bar)
                     points = relax(home, ground, local, each.leash, each.room)
                     points = cover.mend(points, home, each.gap) if each.gap else cover.settle(points, _AGAIN)
                 found.append(points)
             points = best_of([each[number] for each in found], similarity)
-            points = exchange(points[order], friends, costs, heats[-1], int(rng.integers(2**63)), bar)[number]
+            points = exchange(points[order], settled, friends, costs, heats[-1], int(rng.integers(2**63)), bar)[number]
         return (exchanged(points, similarity) if n < VERY_FEW else points) / ground.half
 
     def spare_positions(self, n_live: int) -> Points:

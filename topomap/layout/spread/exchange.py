@@ -20,7 +20,10 @@ Index = NDArray[np.int64]
 Array = NDArray[Any]
 
 #: Weight of continuity against trustworthiness: this multiple of this power of n.
-_CONTINUITY, _POWER = 0.9, 0.1
+_CONTINUITY, _POWER = 0.86, 0.1
+
+#: Weight of a neuron's anchor, as that of a neighbour.
+_HOLD = 1.0
 
 #: Places around that of a similar neuron of which one is tried, its own among them.
 _NEAR = 13
@@ -31,8 +34,11 @@ _PARTS = 8
 #: Stands for a penalty that is not known.
 _NONE = np.int16(-32_768)
 
-#: From this number of neurons on threads weigh the exchanges of a part: fewer are done before a thread has started.
-_THREADED = 4_096
+#: Neurons of a layer for each of the threads that weigh exchanges: fewer are done before a thread has started.
+_EACH = 2_048
+
+#: Neurons tried between two looks at the keyboard and the progress bar, where there is one thread.
+_AT_ONCE = 100_000
 
 
 class Heat(NamedTuple):
@@ -43,12 +49,15 @@ class Heat(NamedTuple):
     sweeps: int
 
 
-def exchange(points: Points, friends: Index, costs: Penalties, heat: Heat, seed: int, bar: Any = None) -> Points:
+def exchange(
+    points: Points, anchor: Points, friends: Index, costs: Penalties, heat: Heat, seed: int, bar: Any = None
+) -> Points:
     """Run sweeps of exchanges between neurons, the first on the first place; return where each ends.
 
     The sum of two penalties is lowered: of pairs that are neighbours in the plane, by their ranks among the features
     (`Penalties`), and of pairs that are neighbours among the features, by their ranks in the plane. There neurons lie
-    evenly: as many as a circle has area, in spacings, are nearer than its radius.
+    evenly: as many as a circle has area, in spacings, are nearer than its radius. Each neuron is also held by
+    its anchor as by one neighbour: else layouts of other seeds and of resampled inputs turn out less alike.
 
     A neuron is put beside one it resembles, and who was there takes its place: always where that lowers the sum, else
     with the probability that the temperature gives it (Metropolis et al. 1953, doi 10.1063/1.1699114). The exchanges of
@@ -59,6 +68,8 @@ def exchange(points: Points, friends: Index, costs: Penalties, heat: Heat, seed:
     ----------
     points
         Places, in spacings, shape ``(n, 2)``.
+    anchor
+        Where the fluid left each neuron, in spacings, shape ``(n, 2)``.
     friends
         The k nearest neighbours of each neuron among the features, nearest first, shape ``(n, k)``.
     costs
@@ -69,23 +80,36 @@ def exchange(points: Points, friends: Index, costs: Penalties, heat: Heat, seed:
         Of the random numbers.
     bar
         Progress bar, moved on by every sweep.
+
+    Returns
+    -------
+    Where each neuron ends, shape ``(n, 2)``: the same places in another order.
     """
     n, k = friends.shape
     near = cKDTree(points).query(points, k=np.arange(1, min(max(_NEAR, k + 1), n) + 1))[1].astype(np.int32)
     close, alike = both_ways(near[:, 1 : k + 1]), both_ways(friends)
     place_of, at = np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int32)
     order, wish, moved = np.arange(n, dtype=np.int32), np.empty(n, dtype=np.int32), np.zeros(n, dtype=np.int64)
-    state = (points.astype(np.float32), np.ascontiguousarray(near[:, :_NEAR]), friends.astype(np.int32), place_of, at)
+    held = anchor.astype(np.float32)
+    state = (
+        points.astype(np.float32),
+        held,
+        np.ascontiguousarray(near[:, :_NEAR]),
+        friends.astype(np.int32),
+        place_of,
+        at,
+    )
     graphs = (close.indptr, close.indices, close.data, alike.indptr, alike.indices, alike.data)
     bounds = np.linspace(0, n, min(_PARTS, n) + 1).astype(np.int64)
     most = min(n, FAR)
     heats = np.geomspace(heat.hot, heat.cold, heat.sweeps) * most / 2
     weight = _CONTINUITY * most**_POWER
-    threads = n_threads() if n >= _THREADED else 1
+    threads = max(1, min(n_threads(), n // _EACH))
     numbers = np.random.default_rng(seed).integers(2**63, size=(heat.sweeps, len(bounds)), dtype=np.uint64)
     if threads == 1:
-        for start in range(0, heat.sweeps, 50):
-            stop = start + 50
+        step = max(1, _AT_ONCE // n)
+        for start in range(0, heat.sweeps, step):
+            stop = start + step
             some = heats[start:stop], numbers[start:stop]
             _sweeps(order, wish, moved, bounds, *state, *graphs, *costs, weight, *some, start)
             if bar is not None:
@@ -136,7 +160,7 @@ def _beyond(points: Array, place: int, other: int, most: float, k: float) -> flo
 
 @compiled
 def _weigh(
-    order: Array, wish: Array, points: Array, near: Array, friends: Array, place_of: Array, at: Array,
+    order: Array, wish: Array, points: Array, anchor: Array, near: Array, friends: Array, place_of: Array, at: Array,
     close_start: Array, close: Array, close_weight: Array, alike_start: Array, alike: Array, alike_weight: Array,
     matrix: Array, known_start: Array, known_other: Array, known: Array, rows: Any, mean: Any, width: Any, k: float,
     bonus: float, continuity: float, temperature: float, number: Any, start: int, stop: int,
@@ -185,7 +209,10 @@ def _weigh(
                 if alike[e] != fellow:
                     p = place_of[alike[e]]
                     way += alike_weight[e] * (_beyond(points, new, p, most, k) - _beyond(points, old, p, most, k))
-        change += np.float32(continuity) * way
+        gx, gy = points[here, 0] - points[there, 0], points[here, 1] - points[there, 1]
+        # squared ways from the anchors, after less before
+        away = 2 * (gx * (anchor[a, 0] - anchor[b, 0]) + gy * (anchor[a, 1] - anchor[b, 1]))
+        change += np.float32(continuity) * (way + np.float32(_HOLD * np.pi) * away)
         if change <= 0 or np.float64(_mixed(x) >> np.uint64(11)) * 2.0**-53 < np.exp(-change / temperature):
             wish[i] = there
 
@@ -210,7 +237,7 @@ def _carry_out(
 
 @compiled
 def _sweeps(
-    order: Array, wish: Array, moved: Array, bounds: Array, points: Array, near: Array, friends: Array,
+    order: Array, wish: Array, moved: Array, bounds: Array, points: Array, anchor: Array, near: Array, friends: Array,
     place_of: Array, at: Array, close_start: Array, close: Array, close_weight: Array, alike_start: Array,
     alike: Array, alike_weight: Array, matrix: Array, known_start: Array, known_other: Array, known: Array, rows: Any,
     mean: Any, width: Any, k: float, bonus: float, continuity: float, heats: Array, numbers: Array, before: int,
@@ -220,8 +247,8 @@ def _sweeps(
         _shuffle(order, numbers[sweep, 0])
         for part in range(len(bounds) - 1):
             _weigh(
-                order, wish, points, near, friends, place_of, at, close_start, close, close_weight, alike_start, alike,
-                alike_weight, matrix, known_start, known_other, known, rows, mean, width, k, bonus, continuity,
+                order, wish, points, anchor, near, friends, place_of, at, close_start, close, close_weight, alike_start,
+                alike, alike_weight, matrix, known_start, known_other, known, rows, mean, width, k, bonus, continuity,
                 heats[sweep], numbers[sweep, part + 1], bounds[part], bounds[part + 1],
             )  # fmt: skip
             mark = (before + sweep) * len(bounds) + part + 1

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from topomap._compute import Float
+from topomap.layout.perplexity import calibrate
 
 if TYPE_CHECKING:
     from topomap.similarity import Similarity
@@ -22,11 +23,34 @@ _LANDMARKS = 4096
 _BLOCK = 6.0
 
 
+def affinities(indices: NDArray[Any], distances: NDArray[Any], perplexity: float) -> sparse.csr_array:
+    """Symmetric affinities whose rows sum to about 1 (van der Maaten and Hinton 2008, equations 1 and 2).
+
+    Parameters
+    ----------
+    indices, distances
+        Nearest neighbours, shape ``(n, k)``, nearest first.
+    perplexity
+        As for `calibrate`.
+
+    Returns
+    -------
+    csr_array
+        ``(P + P.T) / 2``, shape ``(n, n)``.
+    """
+    return _symmetric(indices, calibrate(distances, perplexity) / 2)
+
+
 def both_ways(neighbors: NDArray[Any]) -> sparse.csr_array:
     """Join each with its neighbours, shape ``(n, k)``: weight 2 where each is the other's neighbour, else 1."""
+    return _symmetric(neighbors, np.ones(neighbors.shape, dtype=np.float32))
+
+
+def _symmetric(neighbors: NDArray[Any], weights: NDArray[Any]) -> sparse.csr_array:
+    """Sum the weights of both directions."""
     n, k = neighbors.shape
     starts = np.arange(0, n * k + 1, k, dtype=np.int64)
-    directed = sparse.csr_array((np.ones(n * k, np.float32), neighbors.astype(np.int64).ravel(), starts), shape=(n, n))
+    directed = sparse.csr_array((weights.ravel(), neighbors.astype(np.int64).ravel(), starts), shape=(n, n))
     both = sparse.csr_array(directed + directed.T)
     both.sort_indices()
     both.indices, both.indptr = both.indices.astype(np.int32), both.indptr.astype(np.int64)

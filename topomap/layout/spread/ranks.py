@@ -34,7 +34,7 @@ FAR = 8_192
 
 #: What a rank of k at most gains: this multiple of this power of n; of another power above so many neurons, where
 #: ranks far off would else outweigh the nearest; and no more than a penalty can hold.
-_BONUS, _POWER, _MANY, _HIGHER, _MOST = 5.4, 0.6, 2_048, 0.8, 16_000
+_BONUS, _POWER, _MANY, _HIGHER, _MOST = 11.2, 0.5, 2_048, 0.8, 16_000
 
 
 class Penalties(NamedTuple):
