@@ -78,7 +78,7 @@ def test_neither_threads_nor_their_number_change_a_byte(exact, monkeypatch):
     places, friends, costs, _ = layer()
     assert (costs.rows is None) == exact
     found = []
-    monkeypatch.setattr(module, "_THREADED", 0)
+    monkeypatch.setattr(module, "_EACH", 1)
     for threads in (1, 2, 5):
         monkeypatch.setattr(module, "n_threads", lambda threads=threads: threads)
         found.append(exchange(places, places, friends, costs, Heat(1, 0.1, 10), 7))
