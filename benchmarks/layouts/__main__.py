@@ -7,6 +7,7 @@ Run all of it, or a part; what the results hold already is not measured again, a
     python benchmarks/layouts --sizes 512 --only layouts stability
     python benchmarks/layouts --forget "*/spread/*"       # measure the default layout again
     python benchmarks/layouts --report                     # tables of what was measured, and what was aimed at
+    python benchmarks/layouts --first 3 --to build/layouts/held_out.jsonl --only nets layouts
 
 Networks are trained and recorded, then costs are timed with nothing else running, then layouts are made and measured.
 All but the costs is done in as many processes as there are processors, one thread each: the seconds in the tables of
@@ -38,7 +39,8 @@ _STABLE = 512
 def tasks(part: str, args: argparse.Namespace) -> list[Task]:
     """Return what a part consists of: for large layers the first network comes before the others."""
     sizes = {data: [n for n in of if n in args.sizes] for data, of in SIZES.items() if data in args.data}
-    nets = [(data, n, net) for data, of in sizes.items() for n in of for net in range(1 if args.quick else args.nets)]
+    numbers = range(args.first, args.first + (1 if args.quick else args.nets))
+    nets = [(data, n, net) for data, of in sizes.items() for n in of for net in numbers]
     nets.sort(key=lambda which: (which[1] > 2048, which[2] if which[1] > 2048 else 0, -which[1]))
     common = {"quick": args.quick}
     if part == "nets":
@@ -82,6 +84,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES["fashion"]), metavar="N")
     parser.add_argument("--data", nargs="+", choices=tuple(SIZES), default=list(SIZES))
     parser.add_argument("--nets", type=int, default=NETS, help="networks per size, and seeds of their layouts")
+    parser.add_argument("--first", type=int, default=0, help="number of the first: 3 for networks that are held out")
     parser.add_argument("--quick", action="store_true", help="one network of 128 units and few methods")
     parser.add_argument("--jobs", type=int, default=psutil.cpu_count(), help="processes for layouts")
     parser.add_argument("--forget", nargs="+", default=[], metavar="KEY", help="measure again, e.g. '*/spread/*'")
