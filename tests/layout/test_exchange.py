@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -97,6 +99,19 @@ def test_estimated_ranks_serve_nearly_as_well(monkeypatch):
         )
         scores.append((quality.trustworthiness, quality.continuity))
     assert np.subtract(*scores).max() < 0.01
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_bar_moves_by_every_sweep_and_changes_nothing(threads, monkeypatch):
+    monkeypatch.setattr(module, "_EACH", 1)
+    monkeypatch.setattr(module, "n_threads", lambda: threads)
+    places, friends, costs, _ = layer(60)
+    whole = exchange(places, places, friends, costs, Heat(1, 0.1, 20), 7)
+    monkeypatch.setattr(module, "_AT_ONCE", 60 * 3)
+    steps = []
+    bar = SimpleNamespace(update=lambda by=1: steps.append(by))
+    np.testing.assert_array_equal(exchange(places, places, friends, costs, Heat(1, 0.1, 20), 7, bar), whole)
+    assert steps == ([3] * 6 + [2] if threads == 1 else [1] * 20)
 
 
 @pytest.mark.parametrize("n", [2, 5, 11])

@@ -65,8 +65,10 @@ def test_estimated_penalties_are_exact_among_the_nearest_and_like_the_others(sim
     assert np.abs(known - oracle)[one].mean() < 30
 
 
-def test_of_identical_neurons_every_rank_is_taken_once():
+def test_among_identical_neurons_about_as_many_as_ever_are_nearest():
     similarity = tm.Similarity(None, "pearson", np.zeros(50, dtype=bool), given=np.ones((50, 50), dtype=np.float32))
     costs = penalties(similarity, similarity.neighbors(10)[0], np.zeros((50, 2)), np.arange(50), 10)
-    assert costs.matrix.min() == -int(costs.bonus)
-    assert costs.matrix[~np.eye(50, dtype=bool)].max() <= 39
+    found = costs.matrix[~np.eye(50, dtype=bool)]
+    assert -int(costs.bonus) == found.min() < 0 < found.max() <= 39
+    nearest = np.where(found == found.min(), 1, (found < 0) / 2).sum()  # pairs, by the ranks of one or of both
+    assert 10 * 50 <= nearest <= 11 * 50

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from scipy.sparse import coo_array
@@ -7,7 +9,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
 import topomap as tm
-from topomap.layout import Spread
+from topomap.layout import Spread, spread
 from topomap.layout.spread import few
 from topomap.layout.spread.cover import Cover
 from topomap.layout.spread.few import best_of
@@ -103,6 +105,23 @@ def test_seeds_jitter_little_and_the_same_seed_gives_the_same_bytes():
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     assert np.sqrt(((first - other) ** 2).sum(axis=1).mean()) < 0.2
+
+
+@pytest.mark.parametrize("n", [12, 210])
+def test_the_bar_runs_to_its_end(n, monkeypatch):
+    moved, bars = [], []
+
+    class Bar(nullcontext):
+        def __init__(self, total, **options):
+            super().__init__(self)
+            bars.append(total)
+
+        def update(self, by=1):
+            moved.append(by)
+
+    monkeypatch.setattr(spread, "tqdm", Bar)
+    tm.embed(tm.correlate(np.random.default_rng(0).normal(size=(30, n))))
+    assert bars == [sum(moved)]
 
 
 def test_a_chain_keeps_what_it_starts_from():

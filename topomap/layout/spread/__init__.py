@@ -90,9 +90,10 @@ class Spread:
     region's side to three spacings, moves neurons like a fluid that a pressure (one Poisson solve per iteration) keeps
     from being compressed. They settle where each is at the centre of what is nearest to it. Then, four times over, they
     exchange places wherever the ranks of their neighbours agree better, and relax: they give way to attraction around
-    their places, as far as no two are crowded and no gap opens. Exchanges between the places they ended at come last.
-    A layer of fewer than 200 neurons goes through all this eight times from where the fluid left it, and the
-    arrangement is taken that keeps most neighbours; below 30 neurons all exchanges of two are then tried.
+    their places, as far as no two are crowded and no gap opens. A layer of fewer than 200 neurons goes through these
+    rounds eight times from where it settled, and the arrangement is taken whose trustworthiness, continuity and share
+    of neighbours kept have the largest sum. Exchanges between the places neurons ended at come last; below 30 neurons
+    all exchanges of two are then tried.
 
     The attraction of the fluid is that of t-SNE (van der Maaten and Hinton 2008) with the affinities of `perplexity`.
     The exchanges lower, by simulated annealing, ``sum max(rank_ij - k, 0) + 0.86 n^0.1 sum max(rank'_ij - k, 0)``,
@@ -165,8 +166,9 @@ class Spread:
         pull = affinities(indices, distances, min(self.perplexity, _SHARE * n))
         tries = _TRIES if n < _FEW else 1
         share = min(1.0, (_MANY / n) ** _FEWER)
-        heats = [Heat(each[0], each[1], max(1, round(share * each[2]))) for each in (*ROUNDS, _LAST)]
-        total = self.n_steps + tries * sum(heat.sweeps for heat in heats[:-1]) + heats[-1].sweeps
+        phases = (*ROUNDS, _LAST)
+        *heats, last = [Heat(hot, cold, max(1, round(share * sweeps))) for hot, cold, sweeps, *_ in phases]
+        total = self.n_steps + tries * sum(heat.sweeps for heat in heats) + last.sweeps
         with tqdm(total=total, desc="spread", disable=None, leave=False, delay=1) as bar:
             # neighbours attract each other from wherever they start; what a chain starts from is kept: the fluid then
             # only rearranges within an eighth of the region
@@ -184,13 +186,13 @@ class Spread:
             found = []
             for _ in range(tries):
                 points = settled
-                for each, heat in zip(ROUNDS, heats, strict=False):
+                for each, heat in zip(ROUNDS, heats, strict=True):
                     home = exchange(points, settled, friends, costs, heat, int(rng.integers(2**63)), bar)
                     points = relax(home, ground, local, each.leash, each.room)
                     points = cover.mend(points, home, each.gap) if each.gap else cover.settle(points, _AGAIN)
                 found.append(points)
             points = best_of([each[number] for each in found], similarity)
-            points = exchange(points[order], settled, friends, costs, heats[-1], int(rng.integers(2**63)), bar)[number]
+            points = exchange(points[order], settled, friends, costs, last, int(rng.integers(2**63)), bar)[number]
         return (exchanged(points, similarity) if n < VERY_FEW else points) / ground.half
 
     def spare_positions(self, n_live: int) -> Points:
