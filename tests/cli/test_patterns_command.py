@@ -99,7 +99,7 @@ def test_mistakes(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--layer", "conv", "--reduce", "max"], "needs a recording"),
         (["--layer", "conv", "--unit", 12], "unit of layer 'conv' must be"),
         (["--layer", "conv", "--which", "x"], "--which takes numbers"),
-        (["--layer", "conv", "--by", "label", "camera"], "camera"),
+        (["--layer", "conv", "--by", "label", "camera"], "give the option again: --by label --by camera"),
         (["--layer", "conv", "--to", "a.pgn"], "the suffix"),
         (["--layer", "conv", "--min-cluster-size", 1], "min_cluster_size must be at least 2"),
     ):

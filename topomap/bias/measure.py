@@ -121,13 +121,13 @@ def measure_bias(
     doi 10.2202/1544-6115.1585); `p_family` compares with the largest of all neurons and contrasts (Westfall, Young
     1993), `q` is Benjamini's and Hochberg's (1995). Where values are distributed alike within classes this is exact.
     Where means are equal and spreads are not, it is so in the limit of many inputs, since t has a variance of each side
-    (Janssen 1997, doi 10.1016/S0167-7152(97)00043-6; Chung, Romano 2013, doi 10.1214/13-AOS1090). With one for both, 20
-    inputs of thrice the deviation of 180 others have p of at most .05 in a third of the neurons; with two in 5 to 7 of
-    100. Far out, where `p_family` lies, few inputs of a wide side are still found too often, the more so the more
-    skewed their values are (benchmarks/README.md), and a side of at most one input per class has no variance of its
-    own: the report's text names such sides. The price is power where a side is small: of differences of
-    which one variance finds 69 in 100 among 64 neurons, two find 55 with sides of 20 and 180, 45 with 10 and 90, 22
-    with 5 and 95, and as many with sides of equal size.
+    (Janssen 1997, doi 10.1016/S0167-7152(97)00043-6; Chung, Romano 2013, doi 10.1214/13-AOS1090). Where 20 inputs have
+    thrice the deviation of 180 others, one variance for both sides would give a third of the neurons a p of at most
+    .05, and a variance of each 5 to 7 in 100. Far out, where `p_family` lies, few inputs of a wide side are still found
+    too often, the more so the more skewed their values are (benchmarks/README.md), and a side of at most one input per
+    class has no variance of its own: the report's text names such sides. The price is power where a side is small: of
+    differences of which one variance finds 69 in 100 among 64 neurons, two find 55 with sides of 20 and 180, 45 with 10
+    and 90, and 22 with 5 and 95. With sides of equal size nothing is lost.
 
     With `unit`, units change places that have the same proportions of classes: those of one class with each other,
     where units lie within classes; cells then change in size, and all weights with them. Variances are those of inputs:

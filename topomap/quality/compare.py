@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import TopomapWarning, at_least, choice, same_length, warn
+from topomap._check import TopomapWarning, choice, same_length, warn, whole_number
 from topomap.layout import embed, regions
 from topomap.layout.methods import METHODS
 from topomap.layout.regions import Region
@@ -113,9 +113,9 @@ def compare_layouts(
     >>> comparison.best("trustworthiness")
     ('pca',)
     """
-    at_least("n", n, 1)
-    at_least("seed", seed, 0)
-    at_least("k", k, 1)
+    whole_number("n", n, 1)
+    whole_number("seed", seed, 0)
+    whole_number("k", k, 1)
     if stability and not isinstance(acts, Activations):
         raise ValueError(
             "stability draws inputs anew: pass the activations instead of a similarity, or stability=False."

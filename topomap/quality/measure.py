@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from topomap._check import at_least, same_length
+from topomap._check import same_length, whole_number
 from topomap.layout import Layout
 from topomap.profiles import Profiles
 from topomap.quality import neighborhoods
@@ -176,7 +176,7 @@ def measure_layout(
     >>> tm.measure_layout(tm.Layout(np.column_stack([x, y]), region="square"), similarity)
     Quality(given, 50 neurons: T 0.979, C 0.978, kNN 0.804, spearman 0.967, coverage 0.953, evenness 0.661, hole 1.38)
     """
-    at_least("k", k, 1)
+    whole_number("k", k, 1)
     same_length("similarity", similarity.n_neurons, "neuron of the layout", layout.n_neurons)
     if profiles is not None:
         same_length("profiles", profiles.n_neurons, "neuron of the layout", layout.n_neurons)

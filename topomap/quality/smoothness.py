@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import at_least, same_length
+from topomap._check import same_length, whole_number
 from topomap.layout import Layout
 from topomap.profiles import Profiles
 from topomap.surface import Surface
@@ -133,7 +133,7 @@ def measure_smoothness(profiles: Profiles, layout: Layout, resolution: int = 100
     >>> tm.measure_smoothness(profiles, tm.Layout(places, region="square")).components
     2.0
     """
-    at_least("resolution", resolution, 50)
+    whole_number("resolution", resolution, 50)
     same_length("profiles", profiles.n_neurons, "neuron of the layout", layout.n_neurons)
     pictures = paint(profiles, layout, resolution)
     scale = resolution / _PUBLISHED

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from topomap._check import at_least, choice
+from topomap._check import choice, whole_number
 from topomap.layout import Layout, embed
 from topomap.layout.regions import Region
 from topomap.run import Activations
@@ -162,7 +162,7 @@ def measure_stability(
     from tqdm.auto import tqdm
 
     choice("over", over, OVER)
-    at_least("n", n, 2)
+    whole_number("n", n, 2)
     if isinstance(acts, Similarity) and over == "inputs":
         raise ValueError("over='inputs' draws inputs anew: pass the activations, or over='seeds' for a similarity.")
     similarities = _similarities(acts, n, over, seed, metric, absolute)

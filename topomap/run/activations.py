@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 
 from topomap import _sparse
-from topomap._check import same_length
+from topomap._check import same_length, whole_number
 from topomap.groups import By, Groups, ready_made
 from topomap.run.inputs import Inputs
 
@@ -308,14 +308,14 @@ class Activations:
             same_length("where", len(where), "input", len(self.inputs))
             keep &= np.asarray(where, dtype=bool)
         rng = np.random.default_rng(seed)
+        n = None if n is None else whole_number("n", n, 1)
         if balance is not None:
             every = Activations(np.zeros((len(self.inputs), 0), dtype=np.float32), self.inputs)
             groups = every.groups(balance)
             members = [rng.permutation(m[keep[m]]) for m in (groups.rows_of(g) for g in groups.names)]
             members = [m for m in members if len(m)]
             each = min((len(m) for m in members), default=0)
-            if n is not None:
-                each = min(each, n // max(len(members), 1))
+            each = each if n is None else min(each, n // max(len(members), 1))
             keep[:] = False
             for member in members:
                 keep[member[:each]] = True
