@@ -251,7 +251,7 @@ def test_select_by_value_mask_and_callable():
         with pytest.raises(ValueError, match=message):
             acts.select(where)
     for n in (0, -1, 1.5):
-        with pytest.raises(ValueError, match="n must be (at least|a whole number of at least) 1"):
+        with pytest.raises(ValueError, match=r"n must be (at least|a whole number of at least) 1"):
             acts.select(n=n)
 
 

@@ -105,6 +105,7 @@ def test_mistakes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
         ("that of a film, '.gif', '.html'", "--to", str(tmp_path / "film.avi")),
         ("--difference takes two groups", "--to", str(tmp_path / "a.gif"), "--difference", "3"),
         ("keeps no single input", "--to", str(tmp_path / "a.gif"), "--inputs", "3"),
+        ("fps must be from 0.1", "--to", str(tmp_path / "a.gif"), "--layout", "moving", "--fps", "0"),
         ("Did you mean '3'", "--to", str(tmp_path / "a.gif"), "--groups", "33"),
     ):
         assert main(["film", str(folder), *argv]) == 2

@@ -97,7 +97,7 @@ def film(
     quality
         Measure how well the layout shows who is alike, at up to 24 of the steps; --no-quality leaves that out.
     fps
-        Frames per second; 12 by default, 24 where neurons move in anything but a GIF alone.
+        Frames per second; 12 by default, or 24 where neurons move and not only a GIF is written.
     between
         Frames between two snapshots.
     size
@@ -147,7 +147,7 @@ def film(
     pair = None if difference is None else (difference[0], difference[1])
     if films:
         small = all(file.suffix.lower() == ".gif" for file in films)
-        fps = fps or (12 if small and layout == "moving" else None)
+        fps = 12 if fps is None and small and layout == "moving" else fps
         size = size or ((800, 450) if small else (1280, 720))
         made = animate(
             opened, key, columns, difference=pair, inputs=chosen, panels=panels, steps=steps, quality=quality, fps=fps,
@@ -157,7 +157,7 @@ def film(
             print(made.save(file))
             if file.suffix.lower() == ".gif" and file.stat().st_size > LARGE:
                 megabytes = f"{file.stat().st_size / 1e6:.0f} MB"
-                print(f"  {megabytes}: a smaller --size or --fps, or .mp4 or .webm instead, make a smaller file")
+                print(f"  {megabytes}: a smaller --size or --fps, or .mp4 or .webm instead, makes a smaller file")
     if strips:
         figure = plot_filmstrip(opened, key, columns, difference=pair, steps=snapshots, **common)
         check_pixels(figure, dpi)
