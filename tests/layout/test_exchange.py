@@ -48,19 +48,45 @@ def test_cold_exchanges_lower_the_sum_and_keep_the_places():
     assert loss(whole, friends, costs, places) < before - 0.3 * abs(before)
 
 
-def test_single_exchanges_change_the_sum_as_weighed(monkeypatch):
-    monkeypatch.setattr(module, "_PARTS", 10**9)  # every exchange is carried out before the next is weighed
-    anchor, friends, costs, _ = layer(60)
-    places = anchor
-    rng = np.random.default_rng(0)
-    single = 0
+@pytest.mark.parametrize("exact", [True, False])
+def test_exchanges_are_wished_for_where_they_lower_the_sum(exact, monkeypatch):
+    anchor, friends, _, similarity = layer(60)
+    points = np.random.default_rng(1).permutation(anchor)
+    all_known = similarity.neighbors(59)[0], components(similarity, 16), np.arange(60), 10
+    costs = given = penalties(similarity, *all_known)
+    if not exact:
+        monkeypatch.setattr(ranks, "EXACT", 30)
+        given = penalties(similarity, *all_known)
+        assert given.rows is not None
+    monkeypatch.setattr(module, "_EACH", 1)
+    monkeypatch.setattr(module, "n_threads", lambda: 2)
+    monkeypatch.setattr(module, "_PARTS", 1)
+    seen = []
+    monkeypatch.setattr(module, "_carry_out", lambda order, wish, *rest: seen.append((order.copy(), wish.copy())))
+    before, weighed = loss(points, friends, costs, anchor), []
     for seed in range(20):
-        stirred = rng.permutation(places) if seed % 5 == 0 else places
-        after = exchange(stirred, anchor, friends, costs, Heat(1e-9, 1e-9, 1), seed)
-        assert loss(after, friends, costs, anchor) <= loss(stirred, friends, costs, anchor) + 1e-3
-        single += (after != stirred).any()
-        places = after
-    assert single > 10
+        for temperature in (1e30, 1e-9):  # all that are tried, then those that lower the sum, by the same draws
+            exchange(points, anchor, friends, given, Heat(temperature, temperature, 1), seed)
+        (order, tried), (_, wished) = seen[-2:]
+        for a, there, wish in zip(order, tried, wished, strict=True):
+            if there < 0:
+                assert wish < 0
+                continue
+            after = points.copy()
+            after[[a, there]] = after[[there, a]]
+            change = loss(after, friends, costs, anchor) - before
+            if abs(change) > 1e-2:  # not rounding
+                assert (wish == there) == (change < 0)
+                weighed.append(change < 0)
+    assert len(weighed) > 1000
+    assert 0.1 < np.mean(weighed) < 0.9
+
+
+def test_of_the_wishes_of_a_part_each_neuron_moves_once():
+    place_of, at = np.array([0, 1, 2, 3], dtype=np.int32), np.array([0, 1, 2, 3], dtype=np.int32)
+    wish = np.array([1, 2, -1, 2], dtype=np.int32)  # 0 goes to 1's place; 1 has moved, 2 stays, 3 goes to 2's
+    module._carry_out(np.arange(4, dtype=np.int32), wish, place_of, at, np.zeros(4, dtype=np.int64), 1, 0, 4)
+    assert place_of.tolist() == [1, 0, 3, 2] == at.tolist()
 
 
 def test_heat_leads_out_of_what_cold_exchanges_are_stuck_in():
