@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 import topomap as tm
 from topomap.layout import Spread, spread
-from topomap.layout.spread import few
+from topomap.layout.spread import few, ranks
 from topomap.layout.spread.cover import Cover
 from topomap.layout.spread.few import best_of
 from topomap.layout.spread.graph import both_ways, components
@@ -122,6 +122,50 @@ def test_the_bar_runs_to_its_end(n, monkeypatch):
     monkeypatch.setattr(spread, "tqdm", Bar)
     tm.embed(tm.correlate(np.random.default_rng(0).normal(size=(30, n))))
     assert bars == [sum(moved)]
+
+
+def laid_out(values, **options):
+    """The positions of a layout that is the same twice, finite, and puts no two neurons at one place."""
+    similarity = tm.correlate(values)
+    layout, again = (tm.embed(similarity, **options) for _ in range(2))
+    np.testing.assert_array_equal(layout.positions, again.positions)
+    assert np.isfinite(layout.positions).all()
+    assert len(np.unique(layout.positions.round(6), axis=0)) == values.shape[1]
+    return layout.positions
+
+
+@pytest.mark.parametrize("n", range(1, 21))
+def test_one_to_twenty_neurons(n):
+    values = np.random.default_rng(n).normal(size=(30, n))
+    with pytest.warns(tm.TopomapWarning, match="fewer than 4") if n < 4 else nullcontext():
+        laid_out(values, region="square")
+    with pytest.warns(tm.TopomapWarning, match=f"all {n} live neurons are the same" if n > 3 else "fewer than 4"):
+        laid_out(values[:, [0] * n])
+
+
+@pytest.mark.parametrize("exact", [8_192, 209])  # neurons whose penalties are all held, or else partly estimated
+def test_layers_of_hardly_any_information(exact, monkeypatch):
+    monkeypatch.setattr(ranks, "EXACT", exact)
+    values = np.random.default_rng(0).normal(size=(50, 210))
+    kind = np.arange(210) % 2
+    with pytest.warns(tm.TopomapWarning, match="copies of only 2"):
+        positions = laid_out(values[:, kind])
+    middles = np.stack([positions[kind == which].mean(axis=0) for which in range(2)])
+    nearer = np.linalg.norm(positions[:, None] - middles, axis=2).argmin(axis=1)
+    assert (nearer == kind).mean() > 0.95
+    mostly_alike = values[:, [0] * 205 + list(range(1, 6))]
+    laid_out(mostly_alike, region="square")
+    mostly_dead = np.ones((50, 21_000))
+    mostly_dead[:, ::100] = values
+    laid_out(mostly_dead)
+
+
+def test_a_mask_of_several_pieces_is_filled():
+    mask = np.zeros((40, 60), dtype=bool)
+    mask[5:30, 3:20] = mask[10:38, 40:58] = True
+    x = laid_out(np.random.default_rng(0).normal(size=(40, 300)), region=mask)[:, 0]
+    left = mask[:, :30].sum() / mask.sum()
+    assert abs((x < np.median([x.min(), x.max()])).mean() - left) < 0.03
 
 
 def test_a_chain_keeps_what_it_starts_from():
