@@ -155,8 +155,8 @@ def test_layers_of_hardly_any_information(exact, monkeypatch):
     assert (nearer == kind).mean() > 0.95
     mostly_alike = values[:, [0] * 205 + list(range(1, 6))]
     laid_out(mostly_alike, region="square")
-    mostly_dead = np.ones((50, 21_000))
-    mostly_dead[:, ::100] = values
+    mostly_dead = np.ones((50, 4_000))
+    mostly_dead[:, ::100] = values[:, :40]
     laid_out(mostly_dead)
 
 
