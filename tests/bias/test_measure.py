@@ -476,5 +476,5 @@ def test_a_neuron_counts_once_however_many_groups_differ() -> None:
 
 
 def test_fractions_of_permutations() -> None:
-    with pytest.raises(ValueError, match="n_permutations must be a whole number of at least 0; got 99.5"):
+    with pytest.raises(ValueError, match=r"n_permutations must be a whole number of at least 0; got 99\.5"):
         measure_bias(make(), "group", n_permutations=99.5)  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ def expected(similarity, k, bonus):
 def test_penalties_are_the_excess_of_ranks(similarity):
     order = np.random.default_rng(1).permutation(240)
     costs = penalties(similarity, similarity.neighbors(40)[0], np.zeros((240, 2)), order, 10)
-    oracle = expected(similarity, 10, float(costs.bonus))[np.ix_(order, order)]
+    oracle = expected(similarity, 10, float(ranks.bonus(240)))[np.ix_(order, order)]
     off = ~np.eye(240, dtype=bool)
     # beyond the 40 nearest, neurons whose distances fall into one bin of 4,096 are ranked by number
     assert np.abs(costs.matrix - oracle)[off].max() <= 5
@@ -53,9 +53,10 @@ def test_estimated_penalties_are_exact_among_the_nearest_and_like_the_others(sim
     monkeypatch.setattr(ranks, "EXACT", 100)
     costs = penalties(similarity, indices, components(similarity, 16), order, 10)
     assert costs.matrix.size == 0
-    oracle = expected(similarity, 10, float(costs.bonus))[np.ix_(order, order)]
+    oracle = expected(similarity, 10, float(ranks.bonus(240)))[np.ix_(order, order)]
     guess = np.array([[estimate(*costs[4:], i, j) for j in range(240)] for i in range(240)])
     off = ~np.eye(240, dtype=bool)
+    assert guess.min() == 41 - 10  # what is not known is none of the 40 nearest
     assert spearmanr(guess[off], oracle[off]).statistic > 0.9
     known = csr_array((costs.known.astype(float), costs.other, costs.start), shape=(240, 240)).toarray()
     number, near = np.argsort(order), np.zeros((240, 240), dtype=bool)
@@ -69,6 +70,6 @@ def test_among_identical_neurons_about_as_many_as_ever_are_nearest():
     similarity = tm.Similarity(None, "pearson", np.zeros(50, dtype=bool), given=np.ones((50, 50), dtype=np.float32))
     costs = penalties(similarity, similarity.neighbors(10)[0], np.zeros((50, 2)), np.arange(50), 10)
     found = costs.matrix[~np.eye(50, dtype=bool)]
-    assert -int(costs.bonus) == found.min() < 0 < found.max() <= 39
+    assert -int(ranks.bonus(50)) == found.min() < 0 < found.max() <= 39
     nearest = np.where(found == found.min(), 1, (found < 0) / 2).sum()  # pairs, by the ranks of one or of both
     assert 10 * 50 <= nearest <= 11 * 50

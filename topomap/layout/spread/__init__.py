@@ -105,7 +105,8 @@ class Spread:
     spacings is taken to be ``pi r^2``; among the features ranks are those of all pairs up to 8,192 neurons, and above
     are known for the 90 nearest and estimated from 16 principal components beyond. No rank counts as more than 8,192.
 
-    The seed moves where neurons start, and draws the exchanges.
+    The seed moves where neurons start, and draws the exchanges. The same bytes come out with any number of threads of
+    topomap's own; NumPy's linear algebra may round distances otherwise with another number of threads.
 
     Parameters
     ----------

@@ -163,7 +163,7 @@ def _weigh(
     order: Array, wish: Array, points: Array, anchor: Array, near: Array, friends: Array, place_of: Array, at: Array,
     close_start: Array, close: Array, close_weight: Array, alike_start: Array, alike: Array, alike_weight: Array,
     matrix: Array, known_start: Array, known_other: Array, known: Array, rows: Any, mean: Any, width: Any, k: float,
-    bonus: float, continuity: float, temperature: float, number: Any, start: int, stop: int,
+    least: float, continuity: float, temperature: float, number: Any, start: int, stop: int,
 ) -> None:  # fmt: skip
     """Find where neurons of a stretch of the order would go, -1 if nowhere; no neuron moves."""
     most = np.float32(min(len(points), FAR))
@@ -194,8 +194,8 @@ def _weigh(
                 if rows is None:
                     more = np.float32(matrix[a, j]) - np.float32(matrix[b, j])
                 else:
-                    more = np.float32(of_a[j] if of_a[j] != _NONE else estimate(rows, mean, width, k, bonus, a, j))
-                    more -= np.float32(of_b[j] if of_b[j] != _NONE else estimate(rows, mean, width, k, bonus, b, j))
+                    more = np.float32(of_a[j] if of_a[j] != _NONE else estimate(rows, mean, width, k, least, a, j))
+                    more -= np.float32(of_b[j] if of_b[j] != _NONE else estimate(rows, mean, width, k, least, b, j))
                 change += sign * close_weight[e] * more
         if rows is not None:
             for e in range(known_start[a], known_start[a + 1]):
@@ -240,7 +240,7 @@ def _sweeps(
     order: Array, wish: Array, moved: Array, bounds: Array, points: Array, anchor: Array, near: Array, friends: Array,
     place_of: Array, at: Array, close_start: Array, close: Array, close_weight: Array, alike_start: Array,
     alike: Array, alike_weight: Array, matrix: Array, known_start: Array, known_other: Array, known: Array, rows: Any,
-    mean: Any, width: Any, k: float, bonus: float, continuity: float, heats: Array, numbers: Array, before: int,
+    mean: Any, width: Any, k: float, least: float, continuity: float, heats: Array, numbers: Array, before: int,
 ) -> None:  # fmt: skip
     """Run whole sweeps, of which there were some `before`, in one thread."""
     for sweep in range(len(heats)):
@@ -248,7 +248,7 @@ def _sweeps(
         for part in range(len(bounds) - 1):
             _weigh(
                 order, wish, points, anchor, near, friends, place_of, at, close_start, close, close_weight, alike_start,
-                alike, alike_weight, matrix, known_start, known_other, known, rows, mean, width, k, bonus, continuity,
+                alike, alike_weight, matrix, known_start, known_other, known, rows, mean, width, k, least, continuity,
                 heats[sweep], numbers[sweep, part + 1], bounds[part], bounds[part + 1],
             )  # fmt: skip
             mark = (before + sweep) * len(bounds) + part + 1

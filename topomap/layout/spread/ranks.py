@@ -53,8 +53,8 @@ class Penalties(NamedTuple):
         Mean and standard deviation of the products of each row with all rows, shape ``(n,)`` each.
     k
         Rank above which a pair costs something.
-    bonus
-        What a rank of k at most gains.
+    least
+        Rank that a pair has at least that is not among the known ones.
     """
 
     matrix: NDArray[np.int16]
@@ -65,7 +65,7 @@ class Penalties(NamedTuple):
     mean: NDArray[np.float32] | None
     width: NDArray[np.float32] | None
     k: np.float32
-    bonus: np.float32
+    least: np.float32
 
 
 def penalties(similarity: Similarity, indices: Index, scores: Points, order: Index, k: int) -> Penalties:
@@ -91,11 +91,13 @@ def penalties(similarity: Similarity, indices: Index, scores: Points, order: Ind
     n = len(indices)
     number = np.empty(n, dtype=np.int64)
     number[order] = np.arange(n)
-    bonus = _BONUS * min(n, _MANY) ** _POWER * max(1.0, n / _MANY) ** _HIGHER
-    limits = np.float32(k), np.float32(min(bonus, _MOST))
+    limits = np.float32(k), bonus(n)
+    least = np.float32(indices.shape[1] + 1)
     if n <= EXACT:
         nothing = np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int16)
-        return Penalties(_of_all_pairs(similarity, indices, number, *limits), *nothing, None, None, None, *limits)
+        return Penalties(
+            _of_all_pairs(similarity, indices, number, *limits), *nothing, None, None, None, limits[0], least
+        )
     scores = scores[order]
     rows = (scores / np.maximum(np.linalg.norm(scores, axis=1, keepdims=True), 1e-30)).astype(np.float32)
     centre = rows.mean(axis=0)
@@ -106,7 +108,13 @@ def penalties(similarity: Similarity, indices: Index, scores: Points, order: Ind
     pairs = both_ways(neighbors)
     known = np.empty(len(pairs.indices), dtype=np.int16)
     in_threads(partial(_of_nearest, neighbors, pairs.indptr, pairs.indices, *products, *limits, known), n)
-    return Penalties(np.zeros((0, 0), np.int16), pairs.indptr, pairs.indices, known, *products, *limits)
+    return Penalties(np.zeros((0, 0), np.int16), pairs.indptr, pairs.indices, known, *products, limits[0], least)
+
+
+def bonus(n: int) -> np.float32:
+    """Return what a rank of k at most gains among n neurons."""
+    gain = _BONUS * min(n, _MANY) ** _POWER * max(1.0, n / _MANY) ** _HIGHER
+    return np.float32(min(gain, _MOST))
 
 
 def _of_all_pairs(
@@ -168,14 +176,15 @@ def _excess(rank: float, k: float, bonus: float) -> float:
 
 
 @compiled
-def estimate(rows: Array, mean: Array, width: Array, k: float, bonus: float, i: int, j: int) -> Any:
+def estimate(rows: Array, mean: Array, width: Array, k: float, least: float, i: int, j: int) -> Any:
     """Penalty of a pair by its product alone: the deviate from the mean of either row, as a share of all."""
     product = np.float32(0)
     for f in range(rows.shape[1]):
         product += rows[i, f] * rows[j, f]
     deviate = ((product - mean[i]) / width[i] + (product - mean[j]) / width[j]) / 2
     # a logistic curve stands for the normal distribution's, within .01
-    return _excess(min(len(rows) / (1 + np.exp(np.float32(1.702) * deviate)), np.float32(FAR)), k, bonus)
+    rank = min(len(rows) / (1 + np.exp(np.float32(1.702) * deviate)), np.float32(FAR))
+    return max(rank, least) - k
 
 
 @compiled
@@ -197,5 +206,5 @@ def _of_nearest(
                 if rank < m:
                     total += _excess(rank + 1, k, bonus)
                 else:
-                    total += max(estimate(rows, mean, width, k, bonus, i, j), m + 1 - k)
+                    total += estimate(rows, mean, width, k, np.float32(m + 1), i, j)
             known[e] = np.int16(total / 2)
