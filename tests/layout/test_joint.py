@@ -61,11 +61,16 @@ def test_the_same_place_means_the_same_in_every_layer(layers, method, region):
 def test_jointly_is_closer_than_each_for_itself(layers):
     similarities = {name: tm.correlate(acts) for name, acts in layers.items()}
     profiles = {name: tm.profile(acts, by="label") for name, acts in layers.items()}
-    alone = {name: embed(each, "tsne") for name, each in similarities.items()}
-    mirrored = Layout(alone["fc2"].positions * [-1, 1], region="disc")
-    aligned = {**alone, "fc2": mirrored.align_to(alone["fc1"], profiles=(profiles["fc2"], profiles["fc1"]))}
-    assert apart(aligned, layers) < 0.5 * apart({**alone, "fc2": mirrored}, layers)
-    assert apart(embed_jointly(similarities, "layers", "tsne"), layers) < 0.8 * apart(aligned, layers) + 0.05
+    found = []
+    for seed in range(3):
+        alone = {name: embed(each, "tsne", seed=seed) for name, each in similarities.items()}
+        mirrored = Layout(alone["fc2"].positions * [-1, 1], region="disc")
+        aligned = {**alone, "fc2": mirrored.align_to(alone["fc1"], profiles=(profiles["fc2"], profiles["fc1"]))}
+        jointly = embed_jointly(similarities, "layers", "tsne", seed=seed)
+        found.append([apart(each, layers) for each in ({**alone, "fc2": mirrored}, aligned, jointly)])
+    for_itself, aligned_after, together = np.mean(found, axis=0)
+    assert aligned_after < 0.5 * for_itself
+    assert together < 0.8 * aligned_after + 0.05
 
 
 def test_layers_together_are_parts_of_one_layout(layers):

@@ -66,10 +66,17 @@ def test_estimated_penalties_are_exact_among_the_nearest_and_like_the_others(sim
     assert np.abs(known - oracle)[one].mean() < 30
 
 
-def test_among_identical_neurons_about_as_many_as_ever_are_nearest():
+def test_among_identical_neurons_about_as_many_as_ever_are_nearest(monkeypatch):
+    monkeypatch.setattr(ranks, "bonus", lambda n: np.float32(100))  # more than any rank costs
     similarity = tm.Similarity(None, "pearson", np.zeros(50, dtype=bool), given=np.ones((50, 50), dtype=np.float32))
     costs = penalties(similarity, similarity.neighbors(10)[0], np.zeros((50, 2)), np.arange(50), 10)
     found = costs.matrix[~np.eye(50, dtype=bool)]
-    assert -int(ranks.bonus(50)) == found.min() < 0 < found.max() <= 39
+    assert -100 == found.min() < 0 < found.max() <= 39
     nearest = np.where(found == found.min(), 1, (found < 0) / 2).sum()  # pairs, by the ranks of one or of both
     assert 10 * 50 <= nearest <= 11 * 50
+
+
+def test_the_bonus_of_a_rank_grows_with_the_layer():
+    found = [float(ranks.bonus(n)) for n in (2, 64, 512, 1024, 2_048, 8_192, 131_072, 10**7)]
+    assert found == sorted(found)
+    np.testing.assert_allclose(found[1:], [38, 303, 392, 507, 1602, 16_000, 16_000], rtol=0.01)

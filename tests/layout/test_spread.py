@@ -1,4 +1,5 @@
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from topomap.layout import Spread, spread
 from topomap.layout.spread import few, ranks
 from topomap.layout.spread.cover import Cover
 from topomap.layout.spread.few import best_of
+from topomap.layout.spread.fill import flow
 from topomap.layout.spread.graph import both_ways, components
 from topomap.layout.spread.ground import Ground
 from topomap.layout.spread.relax import relax
@@ -286,6 +288,20 @@ def test_relaxing_keeps_room_and_the_leash():
     assert away.max() <= 0.5 + 1e-9
     apart = cKDTree(points).query(points, k=2)[0][:, 1]
     assert np.mean(apart > 0.7) > 0.95
+
+
+def test_where_neurons_start_draws_them_back_at_large_scales_alone():
+    n = 400
+    ground, rng = Ground("disc", n), np.random.default_rng(0)
+    start = Cover(ground).settle(ground.start(rng.normal(size=(n, 2))), 30)
+    pull = both_ways(np.array([rng.choice(np.delete(np.arange(n), i), 20, replace=False) for i in range(n)]))
+    moved = []
+    for scale in (30, 20, 10, 3):  # the region's side is 20
+        points = start.copy()
+        flow(points, ground, pull, np.full(100, scale, dtype=float), SimpleNamespace(update=lambda: None))
+        moved.append(np.linalg.norm(points - start, axis=1).mean())
+    assert moved[0] < 0.5  # all the way back, after each step
+    assert moved == sorted(moved) and moved[2] > 3
 
 
 def test_pressure_evens_out_a_crowd():

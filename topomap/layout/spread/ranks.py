@@ -32,9 +32,8 @@ _BINS = 4_096
 #: Ranks count up to so many: of more neurons, those further off are all equally far.
 FAR = 8_192
 
-#: What a rank of k at most gains: this multiple of this power of n; of another power above so many neurons, where
-#: ranks far off would else outweigh the nearest; and no more than a penalty can hold.
-_BONUS, _POWER, _MANY, _HIGHER, _MOST = 11.2, 0.5, 2_048, 0.8, 16_000
+#: What a rank of k at most gains, in ranks, in layers of so many neurons; between them by powers of the number.
+_SIZES, _BONUS = (1, 512, 2_048, 131_072), (0.6, 303, 507, 16_000)
 
 
 class Penalties(NamedTuple):
@@ -113,8 +112,7 @@ def penalties(similarity: Similarity, indices: Index, scores: Points, order: Ind
 
 def bonus(n: int) -> np.float32:
     """Return what a rank of k at most gains among n neurons."""
-    gain = _BONUS * min(n, _MANY) ** _POWER * max(1.0, n / _MANY) ** _HIGHER
-    return np.float32(min(gain, _MOST))
+    return np.float32(np.exp(np.interp(np.log(n), np.log(_SIZES), np.log(_BONUS))))
 
 
 def _of_all_pairs(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Points = NDArray[np.float64]
 
 #: Steps, and the share of the attraction that the first and the last of them take.
-_STEPS, _FIRST, _LAST = 80, 0.6, 0.03
+_STEPS, _FIRST, _LAST = 40, 0.6, 0.03
 
 #: Times that crowded pairs are parted in each step.
 _TIMES = 4
