@@ -118,7 +118,11 @@ def main() -> None:
         if given.file is None:
             record(max(given.sizes), file)
         in_process(min(COMPILING, max(given.sizes)), file, quality=False)
-        results = {n: in_process(n, file) for n in sorted(given.sizes)}
+        results = {}
+        for n in sorted(given.sizes):
+            results[n] = in_process(n, file)
+            told = ", ".join(f"{key} {value:.3g}" for key, value in results[n].items())
+            print(f"{n:,} neurons: {told}", file=sys.stderr, flush=True)  # the largest take minutes
     columns = ("seconds", "cpu", "peak", "T", "C", "kNN", "evenness", "hole")
     rows = [
         [f"{n:,}", *(found[key] for key in columns), found["seconds"] / found["peer"] if "peer" in found else ""]

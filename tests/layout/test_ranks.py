@@ -54,7 +54,7 @@ def test_estimated_penalties_are_exact_among_the_nearest_and_like_the_others(sim
     costs = penalties(similarity, indices, components(similarity, 16), order, 10)
     assert costs.matrix.size == 0
     oracle = expected(similarity, 10, float(ranks.bonus(240)))[np.ix_(order, order)]
-    guess = np.array([[estimate(*costs[4:], i, j) for j in range(240)] for i in range(240)])
+    guess = np.array([[estimate(*costs[4:8], i, j) for j in range(240)] for i in range(240)])
     off = ~np.eye(240, dtype=bool)
     assert guess.min() == 41 - 10  # what is not known is none of the 40 nearest
     assert spearmanr(guess[off], oracle[off]).statistic > 0.9

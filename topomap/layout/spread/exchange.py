@@ -89,18 +89,14 @@ def exchange(
     near = cKDTree(points).query(points, k=np.arange(1, min(max(_NEAR, k + 1), n) + 1))[1].astype(np.int32)
     close, alike = both_ways(near[:, 1 : k + 1]), both_ways(friends)
     place_of, at = np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int32)
-    order, wish, moved = np.arange(n, dtype=np.int32), np.empty(n, dtype=np.int32), np.zeros(n, dtype=np.int64)
-    held = anchor.astype(np.float32)
     state = (
-        points.astype(np.float32),
-        held,
-        np.ascontiguousarray(near[:, :_NEAR]),
-        friends.astype(np.int32),
-        place_of,
-        at,
-    )
+        points.astype(np.float32), anchor.astype(np.float32), np.ascontiguousarray(near[:, :_NEAR]),
+        friends.astype(np.int32), place_of, at
+    )  # fmt: skip
     graphs = (close.indptr, close.indices, close.data, alike.indptr, alike.indices, alike.data)
     bounds = np.linspace(0, n, min(_PARTS, n) + 1).astype(np.int64)
+    order, turn = np.arange(n, dtype=np.int32), np.empty(n, dtype=np.int8)
+    wish, moved = np.empty(n, dtype=np.int32), np.zeros(n, dtype=np.int64)
     most = min(n, FAR)
     heats = np.geomspace(heat.hot, heat.cold, heat.sweeps) * most / 2
     weight = _CONTINUITY * most**_POWER
@@ -111,23 +107,22 @@ def exchange(
         for start in range(0, heat.sweeps, step):
             stop = start + step
             some = heats[start:stop], numbers[start:stop]
-            _sweeps(order, wish, moved, bounds, *state, *graphs, *costs, weight, *some, start)
+            _sweeps(order, turn, wish, moved, bounds, *state, *graphs, *costs, weight, *some, start)
             if bar is not None:
                 bar.update(min(stop, heat.sweeps) - start)
         return np.asarray(points[place_of])
-    with ThreadPoolExecutor(threads) as pool:
+    cuts = list(pairwise(np.linspace(0, n, threads + 1).astype(np.int64)))
+    with ThreadPoolExecutor(threads - 1) as pool:
         for sweep, (temperature, (first, *others)) in enumerate(zip(heats, numbers, strict=True)):
-            _shuffle(order, first)
+            _deal(order, turn, bounds, first)
             for part, number in enumerate(others):
-                low, high = bounds[part], bounds[part + 1]
-                cuts = np.linspace(low, high, threads + 1).astype(np.int64)
-                jobs = [
-                    pool.submit(_weigh, order, wish, *state, *graphs, *costs, weight, temperature, number, *cut)
-                    for cut in pairwise(cuts)
-                ]
+                given = turn, part, wish, *state, *graphs, *costs, weight, temperature, number
+                jobs = [pool.submit(_weigh, *given, *cut) for cut in cuts[1:]]
+                _weigh(*given, *cuts[0])
                 for job in jobs:
                     job.result()
-                _carry_out(order, wish, place_of, at, moved, sweep * len(bounds) + part + 1, low, high)
+                mark = sweep * len(bounds) + part + 1
+                _carry_out(order, wish, place_of, at, moved, mark, bounds[part], bounds[part + 1])
             if bar is not None:
                 bar.update()
     return np.asarray(points[place_of])
@@ -143,12 +138,16 @@ def _mixed(number: Any) -> Any:
 
 
 @compiled
-def _shuffle(order: Array, number: Any) -> None:
+def _deal(order: Array, turn: Array, bounds: Array, number: Any) -> None:
+    """Shuffle the order, and write in which of its parts each neuron then is."""
     x = number
     for i in range(len(order) - 1, 0, -1):
         x = _mixed(x)
         j = np.int64(x % np.uint64(i + 1))
         order[i], order[j] = order[j], order[i]
+    for part in range(len(bounds) - 1):
+        for i in range(bounds[part], bounds[part + 1]):
+            turn[order[i]] = part
 
 
 @compiled
@@ -160,31 +159,36 @@ def _beyond(points: Array, place: int, other: int, most: float, k: float) -> flo
 
 @compiled
 def _weigh(
-    order: Array, wish: Array, points: Array, anchor: Array, near: Array, friends: Array, place_of: Array, at: Array,
-    close_start: Array, close: Array, close_weight: Array, alike_start: Array, alike: Array, alike_weight: Array,
-    matrix: Array, known_start: Array, known_other: Array, known: Array, rows: Any, mean: Any, width: Any, k: float,
-    least: float, continuity: float, temperature: float, number: Any, start: int, stop: int,
+    turn: Array, part: int, wish: Array, points: Array, anchor: Array, near: Array, friends: Array, place_of: Array,
+    at: Array, close_start: Array, close: Array, close_weight: Array, alike_start: Array, alike: Array,
+    alike_weight: Array, matrix: Array, known_start: Array, known_other: Array, known: Array, rows: Any, offset: Any,
+    inverse: Any, curve: Any, k: float, continuity: float, temperature: float, number: Any, start: int, stop: int,
 ) -> None:  # fmt: skip
-    """Find where neurons of a stretch of the order would go, -1 if nowhere; no neuron moves."""
+    """Find where neurons of a part would go, -1 if nowhere; no neuron moves.
+
+    By number, not in the shuffled order: what one neuron looks up is in the cache when its neighbour comes.
+    """
     most = np.float32(min(len(points), FAR))
-    of_a = np.full(1 if rows is None else len(points), _NONE, dtype=np.int16)  # known penalties of pairs with a
-    of_b = of_a.copy()
-    for i in range(start, stop):
-        a = order[i]
+    # where a neuron stands among those around two places; 0 for all others
+    slot = np.zeros(1 if rows is None else len(points), dtype=np.int16)
+    size = 0
+    for place in range(0 if rows is None else len(points)):
+        size = max(size, close_start[place + 1] - close_start[place])
+    around, weights = np.empty(2 * size + 1, dtype=np.int32), np.empty(2 * size + 1, dtype=np.float32)
+    of_a, of_b = np.empty(2 * size + 1, dtype=np.int16), np.empty(2 * size + 1, dtype=np.int16)
+    for neuron in range(start, stop):
+        a = np.int32(neuron)
+        if turn[a] != part:
+            continue
         x = _mixed(number + np.uint64(a))
         friend = friends[a, np.int64(x % np.uint64(friends.shape[1]))]
         x = _mixed(x)
         there = near[place_of[friend], np.int64(x % np.uint64(near.shape[1]))]
         here, b = place_of[a], at[there]
-        wish[i] = -1
+        wish[a] = -1
         if a == b:
             continue
-        if rows is not None:
-            for e in range(known_start[a], known_start[a + 1]):
-                of_a[known_other[e]] = known[e]
-            for e in range(known_start[b], known_start[b + 1]):
-                of_b[known_other[e]] = known[e]
-        change = np.float32(0)  # what is lost for a loss
+        change, count = np.float32(0), 0  # what is lost for a loss
         for side in range(2):
             place, sign = (here, np.float32(-1)) if side == 0 else (there, np.float32(1))
             for e in range(close_start[place], close_start[place + 1]):
@@ -192,16 +196,25 @@ def _weigh(
                 if j in (a, b):
                     continue
                 if rows is None:
-                    more = np.float32(matrix[a, j]) - np.float32(matrix[b, j])
-                else:
-                    more = np.float32(of_a[j] if of_a[j] != _NONE else estimate(rows, mean, width, k, least, a, j))
-                    more -= np.float32(of_b[j] if of_b[j] != _NONE else estimate(rows, mean, width, k, least, b, j))
-                change += sign * close_weight[e] * more
+                    change += sign * close_weight[e] * (np.float32(matrix[a, j]) - np.float32(matrix[b, j]))
+                    continue
+                if slot[j] == 0:
+                    count += 1
+                    slot[j], around[count], weights[count] = count, j, 0
+                    of_a[count], of_b[count] = _NONE, _NONE
+                weights[slot[j]] += sign * close_weight[e]
         if rows is not None:
             for e in range(known_start[a], known_start[a + 1]):
-                of_a[known_other[e]] = _NONE
+                of_a[slot[known_other[e]]] = known[e]
             for e in range(known_start[b], known_start[b + 1]):
-                of_b[known_other[e]] = _NONE
+                of_b[slot[known_other[e]]] = known[e]
+            for c in range(1, count + 1):
+                j = around[c]
+                slot[j] = 0
+                if weights[c] != 0:
+                    more = np.float32(of_a[c]) if of_a[c] != _NONE else estimate(rows, offset, inverse, curve, a, j)
+                    more -= np.float32(of_b[c]) if of_b[c] != _NONE else estimate(rows, offset, inverse, curve, b, j)
+                    change += weights[c] * more
         way = np.float32(0)
         for side in range(2):
             who, fellow, old, new = (a, b, here, there) if side == 0 else (b, a, there, here)
@@ -214,7 +227,7 @@ def _weigh(
         away = 2 * (gx * (anchor[a, 0] - anchor[b, 0]) + gy * (anchor[a, 1] - anchor[b, 1]))
         change += np.float32(continuity) * (way + np.float32(_HOLD * np.pi) * away)
         if change <= 0 or np.float64(_mixed(x) >> np.uint64(11)) * 2.0**-53 < np.exp(-change / temperature):
-            wish[i] = there
+            wish[a] = there
 
 
 @compiled
@@ -223,10 +236,11 @@ def _carry_out(
 ) -> None:
     """Exchange neurons as they wish, but those that moved in this part already."""
     for i in range(start, stop):
-        there = wish[i]
+        a = order[i]
+        there = wish[a]
         if there < 0:
             continue
-        a, b = order[i], at[there]
+        b = at[there]
         if moved[a] == part or moved[b] == part:
             continue
         moved[a], moved[b] = part, part
@@ -237,19 +251,20 @@ def _carry_out(
 
 @compiled
 def _sweeps(
-    order: Array, wish: Array, moved: Array, bounds: Array, points: Array, anchor: Array, near: Array, friends: Array,
-    place_of: Array, at: Array, close_start: Array, close: Array, close_weight: Array, alike_start: Array,
-    alike: Array, alike_weight: Array, matrix: Array, known_start: Array, known_other: Array, known: Array, rows: Any,
-    mean: Any, width: Any, k: float, least: float, continuity: float, heats: Array, numbers: Array, before: int,
+    order: Array, turn: Array, wish: Array, moved: Array, bounds: Array, points: Array, anchor: Array, near: Array,
+    friends: Array, place_of: Array, at: Array, close_start: Array, close: Array, close_weight: Array,
+    alike_start: Array, alike: Array, alike_weight: Array, matrix: Array, known_start: Array, known_other: Array,
+    known: Array, rows: Any, offset: Any, inverse: Any, curve: Any, k: float, continuity: float, heats: Array,
+    numbers: Array, before: int,
 ) -> None:  # fmt: skip
     """Run whole sweeps, of which there were some `before`, in one thread."""
     for sweep in range(len(heats)):
-        _shuffle(order, numbers[sweep, 0])
+        _deal(order, turn, bounds, numbers[sweep, 0])
         for part in range(len(bounds) - 1):
             _weigh(
-                order, wish, points, anchor, near, friends, place_of, at, close_start, close, close_weight, alike_start,
-                alike, alike_weight, matrix, known_start, known_other, known, rows, mean, width, k, least, continuity,
-                heats[sweep], numbers[sweep, part + 1], bounds[part], bounds[part + 1],
+                turn, part, wish, points, anchor, near, friends, place_of, at, close_start, close, close_weight,
+                alike_start, alike, alike_weight, matrix, known_start, known_other, known, rows, offset, inverse, curve,
+                k, continuity, heats[sweep], numbers[sweep, part + 1], 0, len(order),
             )  # fmt: skip
             mark = (before + sweep) * len(bounds) + part + 1
             _carry_out(order, wish, place_of, at, moved, mark, bounds[part], bounds[part + 1])

@@ -29,6 +29,9 @@ EXACT = 8_192
 #: Distances of a row are sorted into so many bins, within which ranks go by number; the nearest have their exact ranks.
 _BINS = 4_096
 
+#: Points of the curve by which a pair's deviate tells its rank, and how many there are per deviation.
+_POINTS, _PER_DEVIATION = 1_024, 64
+
 #: Ranks count up to so many: of more neurons, those further off are all equally far.
 FAR = 8_192
 
@@ -48,12 +51,13 @@ class Penalties(NamedTuple):
         the other neurons, and the penalties.
     rows
         Unit rows of principal components, shape ``(n, n_components)``; None, as the following, beside a matrix.
-    mean, width
-        Mean and standard deviation of the products of each row with all rows, shape ``(n,)`` each.
+    offset, inverse
+        Mean of the products of each row with all rows, in their standard deviations, and the inverse of these, shape
+        ``(n,)`` each.
+    curve
+        Penalties by the mean deviate of a pair's product, in steps of 1 / 64 from -8 on.
     k
         Rank above which a pair costs something.
-    least
-        Rank that a pair has at least that is not among the known ones.
     """
 
     matrix: NDArray[np.int16]
@@ -61,10 +65,10 @@ class Penalties(NamedTuple):
     other: NDArray[np.int32]
     known: NDArray[np.int16]
     rows: NDArray[np.float32] | None
-    mean: NDArray[np.float32] | None
-    width: NDArray[np.float32] | None
+    offset: NDArray[np.float32] | None
+    inverse: NDArray[np.float32] | None
+    curve: NDArray[np.float32] | None
     k: np.float32
-    least: np.float32
 
 
 def penalties(similarity: Similarity, indices: Index, scores: Points, order: Index, k: int) -> Penalties:
@@ -91,23 +95,24 @@ def penalties(similarity: Similarity, indices: Index, scores: Points, order: Ind
     number = np.empty(n, dtype=np.int64)
     number[order] = np.arange(n)
     limits = np.float32(k), bonus(n)
-    least = np.float32(indices.shape[1] + 1)
     if n <= EXACT:
         nothing = np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int16)
-        return Penalties(
-            _of_all_pairs(similarity, indices, number, *limits), *nothing, None, None, None, limits[0], least
-        )
+        matrix = _of_all_pairs(similarity, indices, number, *limits)
+        return Penalties(matrix, *nothing, None, None, None, None, limits[0])
     scores = scores[order]
     rows = (scores / np.maximum(np.linalg.norm(scores, axis=1, keepdims=True), 1e-30)).astype(np.float32)
     centre = rows.mean(axis=0)
     spread = (rows.T @ rows) / n - np.outer(centre, centre)
-    width = np.sqrt(np.maximum(((rows @ spread) * rows).sum(axis=1), 1e-12))
-    products = rows, rows @ centre, width
+    inverse = 1 / np.sqrt(np.maximum(((rows @ spread) * rows).sum(axis=1), np.float32(1e-12)))
+    # a logistic curve stands for the normal distribution's, within .01
+    rank = n / (1 + np.exp(1.702 * ((np.arange(_POINTS) + 0.5) / _PER_DEVIATION - _POINTS / _PER_DEVIATION / 2)))
+    curve = (np.clip(rank, indices.shape[1] + 1, FAR) - k).astype(np.float32)
+    products = rows, (rows @ centre) * inverse, inverse, curve
     neighbors = number[indices[order]].astype(np.int32)
     pairs = both_ways(neighbors)
     known = np.empty(len(pairs.indices), dtype=np.int16)
     in_threads(partial(_of_nearest, neighbors, pairs.indptr, pairs.indices, *products, *limits, known), n)
-    return Penalties(np.zeros((0, 0), np.int16), pairs.indptr, pairs.indices, known, *products, limits[0], least)
+    return Penalties(np.zeros((0, 0), np.int16), pairs.indptr, pairs.indices, known, *products, limits[0])
 
 
 def bonus(n: int) -> np.float32:
@@ -174,21 +179,20 @@ def _excess(rank: float, k: float, bonus: float) -> float:
 
 
 @compiled
-def estimate(rows: Array, mean: Array, width: Array, k: float, least: float, i: int, j: int) -> Any:
-    """Penalty of a pair by its product alone: the deviate from the mean of either row, as a share of all."""
+def estimate(rows: Array, offset: Array, inverse: Array, curve: Array, i: int, j: int) -> Any:
+    """Penalty of a pair by its product alone: the mean deviate from the products of either row with all."""
     product = np.float32(0)
     for f in range(rows.shape[1]):
         product += rows[i, f] * rows[j, f]
-    deviate = ((product - mean[i]) / width[i] + (product - mean[j]) / width[j]) / 2
-    # a logistic curve stands for the normal distribution's, within .01
-    rank = min(len(rows) / (1 + np.exp(np.float32(1.702) * deviate)), np.float32(FAR))
-    return max(rank, least) - k
+    twice = product * (inverse[i] + inverse[j]) - offset[i] - offset[j]
+    point = np.float32(_PER_DEVIATION / 2) * twice + np.float32(_POINTS / 2)
+    return curve[np.int64(min(max(point, np.float32(0)), np.float32(_POINTS - 1)))]
 
 
 @compiled
 def _of_nearest(
-    neighbors: Array, start: Array, other: Array, rows: Array, mean: Array, width: Array, k: float, bonus: float,
-    known: Array, first: int, last: int,
+    neighbors: Array, start: Array, other: Array, rows: Array, offset: Array, inverse: Array, curve: Array, k: float,
+    bonus: float, known: Array, first: int, last: int,
 ) -> None:  # fmt: skip
     """Write the penalties of pairs one of which is a nearest neighbour of the other; a rank is known or estimated."""
     m = neighbors.shape[1]
@@ -204,5 +208,5 @@ def _of_nearest(
                 if rank < m:
                     total += _excess(rank + 1, k, bonus)
                 else:
-                    total += estimate(rows, mean, width, k, np.float32(m + 1), i, j)
+                    total += estimate(rows, offset, inverse, curve, i, j)
             known[e] = np.int16(total / 2)
