@@ -204,7 +204,7 @@ def _cost(task: Task, results: Results) -> Iterator[Row]:
     if results.has(**who):
         return
     layer: Recorded = recorded(results.path.parent, task.data, task.n, task.net)
-    few = layer.values[:, :60]
+    few = layer.values[:, : 60 if task.n <= 4096 else 4200]  # umap-learn searches neighbours otherwise above 4,096
     candidates = {
         "disc": lambda values: tm.embed(tm.correlate(values), seed=task.net),
         "square": lambda values: tm.embed(tm.correlate(values), region="square", seed=task.net),

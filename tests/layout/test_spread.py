@@ -203,6 +203,9 @@ def test_of_a_small_layer_the_best_arrangement_is_kept():
     sums = [quality.trustworthiness + quality.continuity + quality.knn for quality in scores]
     mine = [few.kept(few._ranks(similarity.distance()), few._near(points)) for points in found]
     np.testing.assert_allclose(np.subtract(sums, 2), mine, atol=1e-6)  # the same, with both penalties left off
+    even = tm.embed(similarity).positions
+    assert tm.measure_layout(tm.Layout(even), similarity, progress=False).evenness < 0.15 < scores[1].evenness
+    assert best_of([good, even, rng.permutation(even)], similarity) is even
 
 
 @pytest.mark.parametrize("n", [4, 5, 12, 29])

@@ -93,9 +93,9 @@ class Spread:
     choose otherwise. Neurons settle where each is at the centre of what is nearest to it. Then, four times over, they
     exchange places wherever the ranks of their neighbours agree better, and relax: they give way to attraction around
     their places, as far as no two are crowded and no gap opens. A layer of fewer than 200 neurons goes through these
-    rounds eight times from where it settled, and the arrangement is taken whose trustworthiness, continuity and share
-    of neighbours kept have the largest sum. Exchanges between the places neurons ended at come last; below 30 neurons
-    all exchanges of two are then tried.
+    rounds eight times from where it settled, and of the arrangements that are even the one is taken whose
+    trustworthiness, continuity and share of neighbours kept have the largest sum. Exchanges between the places neurons
+    ended at come last; below 30 neurons all exchanges of two are then tried.
 
     The attraction of the fluid is that of t-SNE (van der Maaten and Hinton 2008) with the affinities of `perplexity`.
     The exchanges lower, by simulated annealing, ``sum max(rank_ij - k, 0) + 0.86 n^0.1 sum max(rank'_ij - k, 0)``,
@@ -144,7 +144,7 @@ class Spread:
     """
 
     perplexity: float = 45
-    n_steps: int = 75
+    n_steps: int = 150
     region: str | Region | None = None
     spare: int = 0
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 if TYPE_CHECKING:
     from topomap.similarity import Similarity
@@ -17,16 +18,27 @@ Ranks = NDArray[np.int64]
 #: Neighbours that an arrangement should keep.
 _K = 10
 
+#: Coefficient of variation of nearest distances below which an arrangement is even enough.
+_EVEN = 0.15
+
 #: Below this number of neurons every exchange of two is tried.
 VERY_FEW = 30
 
 
 def best_of(found: list[Points], similarity: Similarity) -> Points:
-    """Return the arrangement with the largest sum of trustworthiness, continuity and kNN preservation."""
+    """Return the arrangement with the largest sum of trustworthiness, continuity and kNN preservation.
+
+    Of those that are even enough, or else of the most even.
+    """
     if len(found) == 1:
         return found[0]
     similar = _ranks(similarity.distance())
-    return max(found, key=lambda points: kept(similar, _near(points)))
+    return max(found, key=lambda points: (-max(_unevenness(points), _EVEN), kept(similar, _near(points))))
+
+
+def _unevenness(points: Points) -> float:
+    nearest = cKDTree(points).query(points, k=2)[0][:, 1]
+    return float(nearest.std() / max(nearest.mean(), 1e-12))
 
 
 def exchanged(points: Points, similarity: Similarity) -> Points:
