@@ -162,7 +162,10 @@ def test_layers_of_hardly_any_information(exact, monkeypatch):
 def test_a_layer_mostly_dead():
     values = np.ones((50, 2_000))
     values[:, ::100] = np.random.default_rng(0).normal(size=(50, 20))
-    laid_out(values)
+    positions = laid_out(values)
+    live = np.arange(2_000) % 100 == 0
+    assert positions[live, 1].min() > positions[~live, 1].min()  # the dead lie along the bottom
+    assert len(np.unique(positions, axis=0)) == 2_000
 
 
 def test_a_mask_of_several_pieces_is_filled():

@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import Delaunay, QhullError, Voronoi, cKDTree
 
 from topomap.layout.regions import Region, shape_of
+from topomap.layout.spread.few import evenness
 
 Points = NDArray[np.float64]
 
@@ -145,8 +146,7 @@ class Placement:
 
     def evenness(self) -> float:
         """Coefficient of variation of the distances to the nearest neuron; NaN if all are in one place."""
-        near = cKDTree(self.places).query(self.places, k=2)[0][:, 1]
-        return float(near.std() / near.mean()) if near.mean() > 0 else float("nan")
+        return evenness(self.places)
 
     def neighbors(self, k: int) -> sparse.csr_array:
         """Weights of each neuron's k nearest, rows summing to 1; those equally near share what is left for them."""

@@ -33,12 +33,13 @@ def best_of(found: list[Points], similarity: Similarity) -> Points:
     if len(found) == 1:
         return found[0]
     similar = _ranks(similarity.distance())
-    return max(found, key=lambda points: (-max(_unevenness(points), _EVEN), kept(similar, _near(points))))
+    return max(found, key=lambda points: (-max(_EVEN, evenness(points)), kept(similar, _near(points))))
 
 
-def _unevenness(points: Points) -> float:
-    nearest = cKDTree(points).query(points, k=2)[0][:, 1]
-    return float(nearest.std() / max(nearest.mean(), 1e-12))
+def evenness(points: Points) -> float:
+    """Coefficient of variation of the distances to the nearest point; NaN if all are in one place."""
+    near = cKDTree(points).query(points, k=2)[0][:, 1]
+    return float(near.std() / near.mean()) if near.mean() > 0 else float("nan")
 
 
 def exchanged(points: Points, similarity: Similarity) -> Points:
